@@ -1,0 +1,102 @@
+//! The hot path: what a device actor hands over for each publish, and what it hears back.
+
+use std::fmt;
+
+use windlass_reading::{Draft, DeviceId, Reject, Settlement};
+
+/// Called once, on the writer's thread, after the commit (or its failure). Must not block.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, AppendError>) + Send>;
+
+/// A reading with its place in the device's sequence, to be made durable.
+pub struct Append {
+    /// Whose reading.
+    pub device: DeviceId,
+    /// The device's key generation.
+    pub epoch: u32,
+    /// Must be the device's last stored sequence + 1.
+    pub sequence: u64,
+    /// Payload, time, message id.
+    pub draft: Draft,
+    /// How it will be settled.
+    pub settlement: Settlement,
+    /// The MQTT packet id of a QoS 1 publish, by which a redelivery is known after a restart.
+    pub packet_id: Option<u16>,
+    /// When the gateway received it, unix milliseconds.
+    pub received_at_ms: u64,
+    /// Hears the outcome.
+    pub reply: Reply<Stored>,
+}
+
+/// A stored reading's place in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The device's sequence number.
+    pub sequence: u64,
+    /// Arrival number over all devices; the order in which batches take readings.
+    pub arrival: u64,
+}
+
+/// An input that was refused, to be kept.
+pub struct Refusal {
+    /// The device that sent it, if it is known.
+    pub device: Option<DeviceId>,
+    /// The topic it was published on.
+    pub topic: String,
+    /// What was sent, cut to the first 4 KiB.
+    pub payload: Vec<u8>,
+    /// Why it was refused.
+    pub reject: Reject,
+    /// When the gateway received it, unix milliseconds.
+    pub received_at_ms: u64,
+    /// Hears the quarantine row's number.
+    pub reply: Reply<u64>,
+}
+
+/// The queue before the writer is full (try again shortly, reading nothing more meanwhile) or the writer is gone.
+pub enum Refused<T> {
+    /// The bound is reached; the entry comes back untouched.
+    Full(T),
+    /// The journal is closed; the entry comes back untouched.
+    Closed(T),
+}
+
+/// Why an entry was not stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The sequence is not the next one. The actor takes `expected` as its next number and refuses the publish;
+    /// happens to everything that was queued behind a failed commit.
+    #[error("sequence {got} is not the next one, {expected}")]
+    OutOfOrder {
+        /// The only number that would be stored now.
+        expected: u64,
+        /// The number that was offered.
+        got: u64,
+    },
+    /// The device was never announced with `upsert_devices`.
+    #[error("device is not in the journal")]
+    UnknownDevice,
+    /// The commit failed (disk full, I/O error): nothing of the entry is stored; the journal goes on by itself.
+    #[error("journal unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl fmt::Debug for Append {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Append").field("device", &self.device).field("sequence", &self.sequence).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusal").field("device", &self.device).field("reject", &self.reject).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Refused<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full",
+            Self::Closed(_) => "Closed",
+        })
+    }
+}

@@ -1,0 +1,31 @@
+//! The durable store of readings, batches and signed attempts.
+//!
+//! The journal is the only hand-over between "accepted" and "settled". Everything that the rest of Windlass
+//! promises about crashes rests on two rules that every engine keeps:
+//!
+//! 1. A reply is given only after the commit that holds the entry is on disk.
+//! 2. A device's readings are numbered 1, 2, 3 …: an entry that is not the next one is refused, never stored.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod entry;
+mod error;
+mod ledger;
+mod metrics;
+mod rows;
+mod sqlite;
+mod store;
+
+pub use entry::{Append, AppendError, Refusal, Refused, Reply, Stored};
+pub use error::Error;
+pub use ledger::{
+    Attempt, BatchDraft, Inclusion, Kind, OpenTransaction, RunDraft, Span, TransactionDraft, TransactionState,
+};
+pub use metrics::describe;
+pub use rows::{
+    BatchRow, DeviceRow, DeviceState, Filter, QuarantineRow, ReadingRow, Recent, State, TransactionRow, Unsettled,
+};
+pub use sqlite::{Options, Sqlite};
+pub use store::{Journal, Ledger, Listing};

@@ -1,0 +1,189 @@
+//! What the journal hands out: device state, listings, unsettled readings.
+
+use alloy::primitives::{Address, B256};
+use windlass_reading::{DeviceId, Format, Reading, Reject, Settlement};
+
+/// A configured device as the journal knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRow {
+    /// The device's id.
+    pub device: DeviceId,
+    /// How its payloads are read.
+    pub format: Format,
+    /// How its readings are settled.
+    pub settlement: Settlement,
+    /// Its key generation.
+    pub epoch: u32,
+    /// The address of its signing key, where it has one.
+    pub address: Option<Address>,
+    /// Whether its registration is final on chain.
+    pub registered: bool,
+    /// Its own `Barcode` contract (direct settlement).
+    pub barcode: Option<Address>,
+}
+
+/// What a device actor starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceState {
+    /// 0 before the first reading.
+    pub last_sequence: u64,
+    /// The device's latest QoS 1 publishes, oldest first, by which a redelivery is known.
+    pub recent: Vec<Recent>,
+}
+
+/// A stored QoS 1 publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recent {
+    /// The MQTT packet id it came with.
+    pub packet_id: u16,
+    /// Its number.
+    pub sequence: u64,
+    /// Its stored payload.
+    pub payload: Vec<u8>,
+}
+
+/// An accepted reading that no batch holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsettled {
+    /// Its arrival number.
+    pub arrival: u64,
+    /// When the gateway received it, unix milliseconds.
+    pub received_at_ms: u64,
+    /// The reading.
+    pub reading: Reading,
+}
+
+/// How far a reading or a batch has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Durable, not on the canonical chain.
+    Accepted,
+    /// In a canonical block.
+    Mined,
+    /// In a block that can no longer change.
+    Final,
+}
+
+impl State {
+    /// The name in receipts and listings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Mined => "mined",
+            Self::Final => "final",
+        }
+    }
+}
+
+/// Which rows a listing wants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only this device's.
+    pub device: Option<DeviceId>,
+    /// Only rows received (or created) at or after this unix millisecond.
+    pub since_ms: Option<u64>,
+    /// Only rows after this row number (arrival, batch or row id).
+    pub after: Option<u64>,
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
+/// A reading with its settlement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadingRow {
+    /// Arrival number.
+    pub arrival: u64,
+    /// The reading.
+    pub reading: Reading,
+    /// When the gateway received it, unix milliseconds.
+    pub received_at_ms: u64,
+    /// How far it has come.
+    pub state: State,
+    /// How it is settled.
+    pub settlement: Settlement,
+    /// The journal's batch id.
+    pub batch: Option<u64>,
+    /// The transaction that included it.
+    pub tx: Option<B256>,
+    /// The including block: number and hash.
+    pub block: Option<(u64, B256)>,
+}
+
+/// A batch with its transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchRow {
+    /// The journal's batch id.
+    pub id: u64,
+    /// How it settles.
+    pub settlement: Settlement,
+    /// The submitting account.
+    pub account: Address,
+    /// The submitter's anchor batch number; 0 for other settlements.
+    pub number: u64,
+    /// Merkle root (anchor only).
+    pub root: Option<B256>,
+    /// Head after this anchor (anchor only).
+    pub head: Option<B256>,
+    /// How many readings.
+    pub count: u64,
+    /// How far it has come.
+    pub state: State,
+    /// The included transaction.
+    pub tx: Option<B256>,
+    /// The including block: number and hash.
+    pub block: Option<(u64, B256)>,
+    /// Gas used by its transaction.
+    pub gas_used: Option<u64>,
+    /// When it was built, unix milliseconds.
+    pub created_at_ms: u64,
+}
+
+/// A transaction with its attempts counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionRow {
+    /// Row id.
+    pub id: u64,
+    /// Sending account.
+    pub account: Address,
+    /// Its nonce.
+    pub nonce: u64,
+    /// What it is for.
+    pub kind: String,
+    /// `sent`, `mined` or `final`.
+    pub state: String,
+    /// Whether it succeeded; absent while it is not included.
+    pub success: Option<bool>,
+    /// How many signed attempts there are.
+    pub attempts: u64,
+    /// The included attempt, or the newest.
+    pub tx: Option<B256>,
+    /// The including block: number and hash.
+    pub block: Option<(u64, B256)>,
+    /// When it was first written, unix milliseconds.
+    pub created_at_ms: u64,
+}
+
+/// A refused input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantineRow {
+    /// Row id.
+    pub id: u64,
+    /// Who sent it, if known.
+    pub device: Option<DeviceId>,
+    /// Where it was published.
+    pub topic: String,
+    /// What was sent (first 4 KiB).
+    pub payload: Vec<u8>,
+    /// Why it was refused.
+    pub reason: String,
+    /// When, unix milliseconds.
+    pub received_at_ms: u64,
+}
+
+/// Keeps `Reject` in the public surface of quarantine rows' reason names.
+impl QuarantineRow {
+    /// The reason as the closed enum, where this program knows it.
+    pub fn reject(&self) -> Option<Reject> {
+        Reject::ALL.into_iter().find(|r| r.reason() == self.reason)
+    }
+}

@@ -1,0 +1,228 @@
+//! The SQLite engine: one writer thread that commits everything queued since the last commit, and readers beside it.
+
+mod convert;
+mod listing;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod work;
+mod write;
+mod writer;
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{mpsc, oneshot};
+
+use self::writer::{Command, Writer};
+use crate::{Append, Error, Refusal, Refused, metrics::Backlog};
+
+/// The database file in `data_dir`.
+const FILE: &str = "journal.sqlite";
+/// The file whose lock says that a `run` owns the directory.
+const LOCK: &str = "windlass.lock";
+/// How long a reader waits for a writer's checkpoint.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How the engine is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bound of the queue before the writer, in entries. When it is full, `append` gives the entry back.
+    pub queue: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        // 10,000 devices with 20 publishes in flight are slowed by their own windows long before; this bound
+        // holds about 30 MiB of entries and some seconds of the writer's work.
+        Self { queue: 65_536 }
+    }
+}
+
+/// The journal in a data directory.
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Absent when opened for reading only.
+    writer: Option<mpsc::Sender<Command>>,
+    /// For short indexed reads on the accept path.
+    point: Mutex<Connection>,
+    /// For the chain's and the listings' longer reads.
+    scan: Mutex<Connection>,
+    backlog: Arc<Backlog>,
+    healthy: Arc<AtomicBool>,
+    done: Mutex<Option<oneshot::Receiver<()>>>,
+    _lock: Option<File>,
+}
+
+impl Sqlite {
+    /// Opens or makes the journal in `directory`, migrates it and starts the writer.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when another process runs on the directory; [`Error::Newer`] when a newer Windlass wrote it.
+    pub fn open(directory: &Path, options: &Options) -> Result<Self, Error> {
+        let failed = |source| Error::Directory { path: directory.display().to_string(), source };
+        fs::create_dir_all(directory).map_err(failed)?;
+        let lock = File::create(directory.join(LOCK)).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::InUse(directory.display().to_string())),
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        }
+        let path = directory.join(FILE);
+        let mut connection = Connection::open(&path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", "OFF")?;
+        connection.pragma_update(None, "cache_size", -65_536)?;
+        schema::migrate(&mut connection)?;
+
+        let backlog = Arc::new(Backlog::default());
+        backlog.add(write::count_unsettled(&connection)?);
+        let healthy = Arc::new(AtomicBool::new(true));
+        let (sender, receiver) = mpsc::channel(options.queue);
+        let (finished, done) = oneshot::channel();
+        let writer = Writer::new(connection, receiver, backlog.clone(), healthy.clone());
+        std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || {
+                writer.run();
+                let _ = finished.send(());
+            })
+            .map_err(failed)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                writer: Some(sender),
+                point: Mutex::new(reader(&path)?),
+                scan: Mutex::new(reader(&path)?),
+                backlog,
+                healthy,
+                done: Mutex::new(Some(done)),
+                _lock: Some(lock),
+            }),
+        })
+    }
+
+    /// Opens the journal for listings beside a live writer; every write is refused with [`Error::Closed`].
+    ///
+    /// # Errors
+    /// [`Error::Storage`] when there is no journal in the directory.
+    pub fn read_only(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join(FILE);
+        let scan = reader(&path)?;
+        schema::check(&scan)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                writer: None,
+                point: Mutex::new(reader(&path)?),
+                scan: Mutex::new(scan),
+                backlog: Arc::default(),
+                healthy: Arc::new(AtomicBool::new(true)),
+                done: Mutex::new(None),
+                _lock: None,
+            }),
+        })
+    }
+
+    /// Whether the last commit succeeded. False while the disk is full or failing; readiness follows it.
+    pub fn healthy(&self) -> bool {
+        self.inner.healthy.load(Ordering::Relaxed)
+    }
+
+    /// Readings accepted and not yet mined on the canonical chain.
+    pub fn unsettled_count(&self) -> u64 {
+        self.inner.backlog.get()
+    }
+
+    /// Stores everything queued and stops the writer. Later calls are refused with `Closed`.
+    pub async fn close(&self) {
+        if let Some(writer) = &self.inner.writer {
+            let _ = writer.send(Command::Close).await;
+        }
+        let done = self.inner.done.lock().ok().and_then(|mut d| d.take());
+        if let Some(done) = done {
+            let _ = done.await;
+        }
+    }
+
+    fn try_send<T>(
+        &self,
+        entry: T,
+        wrap: fn(T) -> Command,
+        unwrap: fn(Command) -> Option<T>,
+    ) -> Result<(), Refused<T>> {
+        let Some(writer) = &self.inner.writer else { return Err(Refused::Closed(entry)) };
+        match writer.try_send(wrap(entry)) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(c)) => unwrap(c).map_or(Ok(()), |e| Err(Refused::Full(e))),
+            Err(mpsc::error::TrySendError::Closed(c)) => unwrap(c).map_or(Ok(()), |e| Err(Refused::Closed(e))),
+        }
+    }
+
+    fn send_append(&self, entry: Append) -> Result<(), Refused<Append>> {
+        self.try_send(entry, Command::Append, |c| if let Command::Append(e) = c { Some(e) } else { None })
+    }
+
+    fn send_refusal(&self, entry: Refusal) -> Result<(), Refused<Refusal>> {
+        self.try_send(entry, Command::Refuse, |c| if let Command::Refuse(e) = c { Some(e) } else { None })
+    }
+
+    /// Runs `op` on the writer, inside the group's commit; answers after the fsync.
+    async fn write<T: Send + 'static>(
+        &self,
+        op: impl FnOnce(&Connection, &mut writer::Effects) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let writer = self.inner.writer.as_ref().ok_or(Error::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let job: writer::Job = Box::new(move |connection, effects| {
+            let result = op(connection, effects);
+            let stored = result.is_ok();
+            let after: writer::After = Box::new(move |committed| {
+                let _ = reply.send(committed.and(result));
+            });
+            (stored, after)
+        });
+        writer.send(Command::Write(job)).await.map_err(|_| Error::Closed)?;
+        answer.await.map_err(|_| writer::storage("the commit failed"))?
+    }
+
+    /// Runs a longer read off the caller's thread.
+    async fn scan<T: Send + 'static>(
+        &self,
+        op: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let inner = self.inner.clone();
+        tokio::task::spawn_blocking(move || {
+            let connection = inner.scan.lock().map_err(|_| Error::Closed)?;
+            op(&connection)
+        })
+        .await
+        .map_err(|_| Error::Closed)?
+    }
+
+    /// Runs a short indexed read on the caller's thread.
+    fn point<T>(&self, op: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let connection = self.inner.point.lock().map_err(|_| Error::Closed)?;
+        op(&connection)
+    }
+}
+
+fn reader(path: &PathBuf) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}

@@ -1,0 +1,176 @@
+//! Listings: what commands and the HTTP API read, beside a live writer.
+
+use async_trait::async_trait;
+use rusqlite::{Row, params_from_iter, types::Value};
+use windlass_reading::DeviceId;
+
+use super::{
+    Sqlite,
+    convert::{address_at, hash_at, opt_hash_at, opt_u64_at, reading_at, settlement_at, u64_at},
+};
+use crate::{BatchRow, Error, Filter, Listing, QuarantineRow, ReadingRow, State, TransactionRow};
+
+const READINGS: &str = "SELECT r.arrival, d.name, r.epoch, r.sequence, r.observed_at, r.payload, r.received_at,
+    r.settlement, r.batch, t.state, t.success, t.tx, t.block_number, t.block_hash
+    FROM readings r JOIN devices d ON d.id = r.device
+    LEFT JOIN batches b ON b.id = r.batch LEFT JOIN transactions t ON t.id = b.\"transaction\"";
+const BATCHES: &str = "SELECT b.id, b.settlement, b.account, b.number, b.root, b.head, b.count - b.released,
+    t.state, t.success, t.tx, t.block_number, t.block_hash, t.gas_used, t.created_at
+    FROM batches b JOIN transactions t ON t.id = b.\"transaction\"";
+const TRANSACTIONS: &str = "SELECT t.id, t.account, t.nonce, json_extract(t.kind, '$.kind'), t.state, t.success,
+    (SELECT COUNT(*) FROM attempts WHERE \"transaction\" = t.id),
+    COALESCE(t.tx, (SELECT hash FROM attempts WHERE \"transaction\" = t.id ORDER BY id DESC LIMIT 1)),
+    t.block_number, t.block_hash, t.created_at FROM transactions t";
+const QUARANTINE: &str = "SELECT id, device, topic, payload, reason, received_at FROM quarantine";
+
+/// The state that a transaction gives to what it carries: a reverted one settles nothing.
+fn state(name: Option<&str>, success: Option<bool>) -> State {
+    match (name, success) {
+        (Some("mined"), Some(true)) => State::Mined,
+        (Some("final"), Some(true)) => State::Final,
+        _ => State::Accepted,
+    }
+}
+
+/// Adds `WHERE` clauses for the columns that a listing has.
+fn query(
+    select: &str,
+    filter: &Filter,
+    (device, since, after): (Option<&str>, &str, &str),
+) -> (String, Vec<Value>) {
+    let mut clauses = Vec::new();
+    let mut values: Vec<Value> = Vec::new();
+    if let (Some(column), Some(id)) = (device, &filter.device) {
+        clauses.push(format!("{column} = ?"));
+        values.push(id.as_str().to_owned().into());
+    }
+    if let Some(ms) = filter.since_ms {
+        clauses.push(format!("{since} >= ?"));
+        values.push(i64::try_from(ms).unwrap_or(i64::MAX).into());
+    }
+    if let Some(row) = filter.after {
+        clauses.push(format!("{after} > ?"));
+        values.push(i64::try_from(row).unwrap_or(i64::MAX).into());
+    }
+    let filters = if clauses.is_empty() { String::new() } else { format!(" WHERE {}", clauses.join(" AND ")) };
+    values.push(filter.limit.map_or(-1, |l| i64::try_from(l).unwrap_or(i64::MAX)).into());
+    (format!("{select}{filters} ORDER BY {after} LIMIT ?"), values)
+}
+
+fn block_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<(u64, alloy::primitives::B256)>> {
+    match opt_u64_at(row, column)? {
+        None => Ok(None),
+        Some(number) => Ok(Some((number, hash_at(row, column + 1)?))),
+    }
+}
+
+fn reading_row(row: &Row<'_>) -> rusqlite::Result<ReadingRow> {
+    let name: Option<String> = row.get(9)?;
+    Ok(ReadingRow {
+        arrival: u64_at(row, 0)?,
+        reading: reading_at(row, 1)?,
+        received_at_ms: u64_at(row, 6)?,
+        settlement: settlement_at(row, 7)?,
+        batch: opt_u64_at(row, 8)?,
+        state: state(name.as_deref(), row.get(10)?),
+        tx: opt_hash_at(row, 11)?,
+        block: block_at(row, 12)?,
+    })
+}
+
+fn batch_row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
+    let name: Option<String> = row.get(7)?;
+    Ok(BatchRow {
+        id: u64_at(row, 0)?,
+        settlement: settlement_at(row, 1)?,
+        account: address_at(row, 2)?,
+        number: u64_at(row, 3)?,
+        root: opt_hash_at(row, 4)?,
+        head: opt_hash_at(row, 5)?,
+        count: u64_at(row, 6)?,
+        state: state(name.as_deref(), row.get(8)?),
+        tx: opt_hash_at(row, 9)?,
+        block: block_at(row, 10)?,
+        gas_used: opt_u64_at(row, 12)?,
+        created_at_ms: u64_at(row, 13)?,
+    })
+}
+
+fn transaction_row(row: &Row<'_>) -> rusqlite::Result<TransactionRow> {
+    Ok(TransactionRow {
+        id: u64_at(row, 0)?,
+        account: address_at(row, 1)?,
+        nonce: u64_at(row, 2)?,
+        kind: row.get(3)?,
+        state: row.get(4)?,
+        success: row.get(5)?,
+        attempts: u64_at(row, 6)?,
+        tx: opt_hash_at(row, 7)?,
+        block: block_at(row, 8)?,
+        created_at_ms: u64_at(row, 10)?,
+    })
+}
+
+fn quarantine_row(row: &Row<'_>) -> rusqlite::Result<QuarantineRow> {
+    let device: Option<String> = row.get(1)?;
+    Ok(QuarantineRow {
+        id: u64_at(row, 0)?,
+        device: device.and_then(|d| DeviceId::new(&d).ok()),
+        topic: row.get(2)?,
+        payload: row.get(3)?,
+        reason: row.get(4)?,
+        received_at_ms: u64_at(row, 5)?,
+    })
+}
+
+impl Sqlite {
+    async fn list<T: Send + 'static>(
+        &self,
+        (sql, values): (String, Vec<Value>),
+        read: fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Error> {
+        self.scan(move |c| {
+            let mut statement = c.prepare_cached(&sql)?;
+            let rows = statement.query_map(params_from_iter(values), read)?.collect::<Result<_, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Listing for Sqlite {
+    async fn readings(&self, filter: Filter) -> Result<Vec<ReadingRow>, Error> {
+        self.list(query(READINGS, &filter, (Some("d.name"), "r.received_at", "r.arrival")), reading_row).await
+    }
+
+    async fn reading(&self, device: DeviceId, sequence: u64) -> Result<Option<ReadingRow>, Error> {
+        self.scan(move |c| {
+            let mut statement = c.prepare_cached(&format!("{READINGS} WHERE d.name = ?1 AND r.sequence = ?2"))?;
+            let mut rows = statement.query(rusqlite::params![device.as_str(), sequence as i64])?;
+            Ok(rows.next()?.map(reading_row).transpose()?)
+        })
+        .await
+    }
+
+    async fn batches(&self, filter: Filter) -> Result<Vec<BatchRow>, Error> {
+        self.list(query(BATCHES, &filter, (None, "t.created_at", "b.id")), batch_row).await
+    }
+
+    async fn batch(&self, id: u64) -> Result<Option<BatchRow>, Error> {
+        self.scan(move |c| {
+            let mut statement = c.prepare_cached(&format!("{BATCHES} WHERE b.id = ?1"))?;
+            let mut rows = statement.query([id as i64])?;
+            Ok(rows.next()?.map(batch_row).transpose()?)
+        })
+        .await
+    }
+
+    async fn transactions(&self, filter: Filter) -> Result<Vec<TransactionRow>, Error> {
+        self.list(query(TRANSACTIONS, &filter, (None, "t.created_at", "t.id")), transaction_row).await
+    }
+
+    async fn quarantined(&self, filter: Filter) -> Result<Vec<QuarantineRow>, Error> {
+        self.list(query(QUARANTINE, &filter, (Some("device"), "received_at", "id")), quarantine_row).await
+    }
+}

@@ -1,0 +1,115 @@
+//! Numbered migrations. A released one is never edited; a change is a new number.
+
+use rusqlite::Connection;
+
+use crate::Error;
+
+/// One entry for each schema version, starting at 1.
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE devices (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    shard INTEGER NOT NULL,
+    format TEXT NOT NULL,
+    settlement TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    address BLOB,
+    registered INTEGER NOT NULL DEFAULT 0,
+    barcode BLOB
+) STRICT;
+CREATE TABLE readings (
+    arrival INTEGER PRIMARY KEY AUTOINCREMENT,
+    device INTEGER NOT NULL REFERENCES devices(id),
+    sequence INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    observed_at INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    settlement TEXT NOT NULL,
+    batch INTEGER REFERENCES batches(id),
+    packet_id INTEGER,
+    message_id TEXT,
+    payload BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX readings_sequence ON readings(device, sequence);
+CREATE UNIQUE INDEX readings_message ON readings(device, message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX readings_unsettled ON readings(settlement, arrival) WHERE batch IS NULL;
+CREATE INDEX readings_batch ON readings(batch) WHERE batch IS NOT NULL;
+CREATE TABLE transactions (
+    id INTEGER PRIMARY KEY,
+    account BLOB NOT NULL,
+    nonce INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'sent',
+    created_at INTEGER NOT NULL,
+    tx BLOB,
+    block_number INTEGER,
+    block_hash BLOB,
+    success INTEGER,
+    gas_used INTEGER,
+    mined_at INTEGER,
+    UNIQUE (account, nonce)
+) STRICT;
+CREATE INDEX transactions_open ON transactions(account, nonce) WHERE state <> 'final';
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
+    \"transaction\" INTEGER NOT NULL REFERENCES transactions(id),
+    hash BLOB NOT NULL UNIQUE,
+    raw BLOB NOT NULL,
+    max_fee_wei INTEGER NOT NULL,
+    tip_wei INTEGER NOT NULL
+) STRICT;
+CREATE INDEX attempts_transaction ON attempts(\"transaction\");
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY,
+    \"transaction\" INTEGER NOT NULL UNIQUE REFERENCES transactions(id),
+    settlement TEXT NOT NULL,
+    account BLOB NOT NULL,
+    number INTEGER NOT NULL,
+    root BLOB,
+    head BLOB,
+    count INTEGER NOT NULL,
+    released INTEGER NOT NULL DEFAULT 0,
+    oldest_received_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX batches_account ON batches(account, settlement, number);
+CREATE TABLE runs (
+    batch INTEGER NOT NULL REFERENCES batches(id),
+    device INTEGER NOT NULL REFERENCES devices(id),
+    first_sequence INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    signature BLOB NOT NULL,
+    PRIMARY KEY (batch, device, first_sequence)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    device TEXT,
+    topic TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    reason TEXT NOT NULL,
+    received_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+"];
+
+/// Brings the schema to the newest version, one transaction for each step.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > known {
+        return Err(Error::Newer { found, known });
+    }
+    for (sql, version) in MIGRATIONS.iter().zip(1u32..).skip(found as usize) {
+        let step = connection.transaction()?;
+        step.execute_batch(sql)?;
+        step.pragma_update(None, "user_version", version)?;
+        step.commit()?;
+    }
+    Ok(())
+}
+
+/// The schema version on disk must be this program's for reading beside a live writer.
+pub(crate) fn check(connection: &Connection) -> Result<(), Error> {
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found == known { Ok(()) } else { Err(Error::Newer { found, known }) }
+}

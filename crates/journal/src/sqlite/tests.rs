@@ -1,0 +1,277 @@
+//! The engine against its promises: order, durability, all-or-nothing, and state after a restart.
+
+use std::sync::mpsc;
+
+use alloy::primitives::{Address, B256, Bytes};
+use tempfile::TempDir;
+use windlass_reading::{DeviceId, Draft, Format, Reject, Settlement};
+
+use super::*;
+use crate::{
+    AppendError, Attempt, BatchDraft, DeviceRow, Filter, Inclusion, Journal, Kind, Ledger, Listing, RunDraft, Span,
+    State, Stored, TransactionDraft,
+};
+
+fn id(name: &str) -> DeviceId {
+    DeviceId::new(name).unwrap()
+}
+
+fn device(name: &str, settlement: Settlement) -> DeviceRow {
+    DeviceRow {
+        device: id(name),
+        format: Format::Digits,
+        settlement,
+        epoch: 1,
+        address: None,
+        registered: false,
+        barcode: None,
+    }
+}
+
+async fn open(dir: &TempDir) -> Sqlite {
+    let journal = Sqlite::open(dir.path(), &Options::default()).unwrap();
+    journal
+        .upsert_devices(vec![device("a", Settlement::Anchor), device("b", Settlement::Batch)])
+        .await
+        .unwrap();
+    journal
+}
+
+type Outcome = mpsc::Receiver<Result<Stored, AppendError>>;
+
+fn append(journal: &Sqlite, name: &str, settlement: Settlement, sequence: u64) -> Outcome {
+    let (reply, outcome) = mpsc::channel();
+    journal
+        .append(Append {
+            device: id(name),
+            epoch: 1,
+            sequence,
+            draft: Draft { observed_at_ms: 5, payload: sequence.to_string().into_bytes(), message_id: None },
+            settlement,
+            packet_id: Some(9),
+            received_at_ms: 1_000 + sequence,
+            reply: Box::new(move |r| reply.send(r).unwrap()),
+        })
+        .unwrap();
+    outcome
+}
+
+fn transaction(nonce: u64) -> TransactionDraft {
+    TransactionDraft {
+        account: Address::repeat_byte(1),
+        nonce,
+        kind: Kind::Settle { settlement: Settlement::Anchor },
+        attempt: Attempt {
+            hash: B256::repeat_byte(nonce as u8 + 1),
+            raw: Bytes::from_static(b"raw"),
+            max_fee_wei: 7,
+            tip_wei: 1,
+        },
+    }
+}
+
+fn batch(arrivals: Vec<u64>) -> BatchDraft {
+    BatchDraft {
+        settlement: Settlement::Anchor,
+        number: 1,
+        root: Some(B256::repeat_byte(8)),
+        head: Some(B256::repeat_byte(9)),
+        arrivals,
+        runs: Vec::new(),
+    }
+}
+
+fn included(success: bool, skipped: Vec<Span>) -> Inclusion {
+    Inclusion {
+        tx: B256::repeat_byte(1),
+        block_number: 10,
+        block_hash: B256::repeat_byte(0xbb),
+        success,
+        gas_used: 21_000,
+        at_ms: 50,
+        skipped,
+    }
+}
+
+#[tokio::test]
+async fn sequences_are_stored_in_order_and_a_gap_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    let first = append(&journal, "a", Settlement::Anchor, 1);
+    let gap = append(&journal, "a", Settlement::Anchor, 3);
+    let second = append(&journal, "a", Settlement::Anchor, 2);
+    let stranger = append(&journal, "nobody", Settlement::Anchor, 1);
+    assert_eq!(first.recv().unwrap().unwrap().sequence, 1);
+    assert_eq!(gap.recv().unwrap(), Err(AppendError::OutOfOrder { expected: 2, got: 3 }));
+    assert_eq!(second.recv().unwrap().unwrap().sequence, 2);
+    assert_eq!(stranger.recv().unwrap(), Err(AppendError::UnknownDevice));
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_restart() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    let outcomes: Vec<_> = (1..=500).map(|n| append(&journal, "a", Settlement::Anchor, n)).collect();
+    for outcome in outcomes {
+        outcome.recv().unwrap().unwrap();
+    }
+    // A reader that shares nothing with the writer sees every answered reading.
+    let other = Sqlite::read_only(dir.path()).unwrap();
+    assert_eq!(other.readings(Filter::default()).await.unwrap().len(), 500);
+    journal.close().await;
+    drop(journal);
+    let journal = open(&dir).await;
+    let state = journal.device(&id("a")).unwrap().unwrap();
+    assert_eq!((state.last_sequence, state.recent.len()), (500, 64));
+    assert_eq!(journal.unsettled_count(), 500);
+}
+
+#[tokio::test]
+async fn a_second_run_on_the_directory_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let _journal = open(&dir).await;
+    assert!(matches!(Sqlite::open(dir.path(), &Options::default()), Err(Error::InUse(_))));
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    journal.close().await;
+    drop(journal);
+    Connection::open(dir.path().join(FILE)).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(Sqlite::open(dir.path(), &Options::default()), Err(Error::Newer { found: 99, .. })));
+}
+
+#[tokio::test]
+async fn a_batch_is_written_whole_or_not_at_all() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    for n in 1..=3 {
+        append(&journal, "a", Settlement::Anchor, n).recv().unwrap().unwrap();
+    }
+    journal.open(transaction(0), Some(batch(vec![1, 2]))).await.unwrap();
+    // Reading 2 is taken: neither the transaction nor reading 3 may be touched.
+    let refused = journal.open(transaction(1), Some(batch(vec![3, 2]))).await;
+    assert!(matches!(refused, Err(Error::AlreadyTaken)));
+    let nonce_taken = journal.open(transaction(0), None).await;
+    assert!(matches!(nonce_taken, Err(Error::NonceTaken { nonce: 0, .. })));
+    assert_eq!(journal.open_transactions().await.unwrap().len(), 1);
+    let free = journal.unsettled(Settlement::Anchor, (0, 1), 10).await.unwrap();
+    assert_eq!(free.iter().map(|u| u.arrival).collect::<Vec<_>>(), [3]);
+}
+
+#[tokio::test]
+async fn a_reading_goes_from_accepted_to_final_and_back_on_a_reorg() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    append(&journal, "a", Settlement::Anchor, 1).recv().unwrap().unwrap();
+    let t = journal.open(transaction(0), Some(batch(vec![1]))).await.unwrap();
+    let state = async || journal.reading(id("a"), 1).await.unwrap().unwrap().state;
+    assert_eq!((state().await, journal.unsettled_count()), (State::Accepted, 1));
+    journal.mined(t, included(true, vec![])).await.unwrap();
+    journal.mined(t, included(true, vec![])).await.unwrap();
+    assert_eq!((state().await, journal.unsettled_count()), (State::Mined, 0));
+    assert_eq!(journal.unmined(vec![t]).await.unwrap(), 1);
+    assert_eq!((state().await, journal.unsettled_count()), (State::Accepted, 1));
+    journal.mined(t, included(true, vec![])).await.unwrap();
+    journal.finalized(vec![t]).await.unwrap();
+    assert_eq!((state().await, journal.unsettled_count()), (State::Final, 0));
+    assert!(journal.open_transactions().await.unwrap().is_empty());
+    assert_eq!(journal.account(Address::repeat_byte(1)).await.unwrap(), (Some(0), Some((1, B256::repeat_byte(9)))));
+    assert_eq!(journal.unmined(vec![t]).await.unwrap(), 0, "final stays final");
+}
+
+#[tokio::test]
+async fn a_reverted_batch_frees_its_readings_only_when_final() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    append(&journal, "a", Settlement::Anchor, 1).recv().unwrap().unwrap();
+    let t = journal.open(transaction(0), Some(batch(vec![1]))).await.unwrap();
+    journal.mined(t, included(false, vec![])).await.unwrap();
+    assert!(journal.unsettled(Settlement::Anchor, (0, 1), 10).await.unwrap().is_empty());
+    assert_eq!(journal.finalized(vec![t]).await.unwrap(), 1);
+    assert_eq!(journal.unsettled(Settlement::Anchor, (0, 1), 10).await.unwrap().len(), 1);
+    assert_eq!(journal.unsettled_count(), 1);
+    assert_eq!(journal.account(Address::repeat_byte(1)).await.unwrap().1, None);
+}
+
+#[tokio::test]
+async fn a_skipped_run_is_taken_again() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    for n in 1..=2 {
+        append(&journal, "b", Settlement::Batch, n).recv().unwrap().unwrap();
+    }
+    assert!(journal.unsettled(Settlement::Batch, (0, 1), 10).await.unwrap().is_empty(), "not registered yet");
+    journal.set_registered(vec![id("b")], true).await.unwrap();
+    let span = Span { device: id("b"), first: 2, count: 1 };
+    let mut draft = batch(vec![1, 2]);
+    draft.settlement = Settlement::Batch;
+    draft.runs = vec![RunDraft { span: span.clone(), signature: Bytes::from_static(&[0; 64]) }];
+    let t = journal.open(transaction(0), Some(draft)).await.unwrap();
+    journal.mined(t, included(true, vec![span])).await.unwrap();
+    let free = journal.unsettled(Settlement::Batch, (0, 1), 10).await.unwrap();
+    assert_eq!(free.iter().map(|u| u.reading.sequence).collect::<Vec<_>>(), [2]);
+    assert_eq!(journal.unsettled_count(), 1);
+    drop(journal);
+}
+
+#[tokio::test]
+async fn a_failed_commit_acknowledges_nothing_and_leaves_no_hole() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    append(&journal, "a", Settlement::Anchor, 1).recv().unwrap().unwrap();
+    // Stands for a full disk: SQLite answers SQLITE_FULL when the page limit is reached.
+    journal.write(|c, _| Ok(c.pragma_update(None, "max_page_count", 1)?)).await.unwrap();
+    let mut failed = 0;
+    for n in 2..200 {
+        if append(&journal, "a", Settlement::Anchor, n).recv().unwrap().is_err() {
+            failed = n;
+            break;
+        }
+    }
+    assert!(failed > 0, "the page limit must have been reached");
+    journal.write(|c, _| Ok(c.pragma_update(None, "max_page_count", 1_000_000)?)).await.unwrap();
+    assert!(append(&journal, "a", Settlement::Anchor, failed).recv().unwrap().is_ok(), "goes on at the same number");
+    let stored = journal.readings(Filter::default()).await.unwrap();
+    assert_eq!(stored.iter().map(|r| r.reading.sequence).collect::<Vec<_>>(), (1..=failed).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_full_queue_gives_the_entry_back() {
+    let dir = TempDir::new().unwrap();
+    let journal = Sqlite::open(dir.path(), &Options { queue: 1 }).unwrap();
+    let (hold, held) = mpsc::channel::<()>();
+    let blocked = journal.clone();
+    let job = tokio::spawn(async move {
+        blocked
+            .write(move |_, _| {
+                held.recv().ok();
+                Ok(())
+            })
+            .await
+    });
+    let refusal = || Refusal {
+        device: None,
+        topic: "t".into(),
+        payload: vec![1],
+        reject: Reject::Empty,
+        received_at_ms: 1,
+        reply: Box::new(|_| {}),
+    };
+    // One entry is with the writer, one fills the queue; sooner or later the next is given back.
+    let mut full = false;
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+        if let Err(Refused::Full(entry)) = journal.quarantine(refusal()) {
+            full = entry.reject == Reject::Empty;
+            break;
+        }
+    }
+    assert!(full);
+    hold.send(()).unwrap();
+    job.await.unwrap().unwrap();
+    journal.close().await;
+    assert!(matches!(journal.quarantine(refusal()), Err(Refused::Closed(_))));
+}

@@ -1,0 +1,311 @@
+//! The engine's accept path and the chain's ledger, as the traits name them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use alloy::primitives::{Address, B256};
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use windlass_reading::{DeviceId, Reading, Settlement};
+
+use super::{
+    Sqlite,
+    convert::{address_at, corrupt, device_at, format_at, hash_at, opt_address_at, reading_at, settlement_at, u64_at},
+    write,
+};
+use crate::{
+    Append, Attempt, BatchDraft, DeviceRow, DeviceState, Error, Inclusion, Journal, Kind, Ledger, OpenTransaction,
+    Recent, Refusal, Refused, TransactionDraft, Unsettled, metrics,
+};
+
+/// How many of a device's latest QoS 1 publishes are remembered for redeliveries.
+const RECENT: u32 = 64;
+/// Columns of an unsettled reading: arrival, received_at, then the five of `reading_at`.
+const UNSETTLED: &str =
+    "SELECT r.arrival, r.received_at, d.name, r.epoch, r.sequence, r.observed_at, r.payload
+     FROM readings r JOIN devices d ON d.id = r.device";
+
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn unsettled_row(row: &Row<'_>) -> rusqlite::Result<Unsettled> {
+    Ok(Unsettled { arrival: u64_at(row, 0)?, received_at_ms: u64_at(row, 1)?, reading: reading_at(row, 2)? })
+}
+
+#[async_trait]
+impl Journal for Sqlite {
+    fn append(&self, entry: Append) -> Result<(), Refused<Append>> {
+        self.send_append(entry)
+    }
+
+    fn quarantine(&self, entry: Refusal) -> Result<(), Refused<Refusal>> {
+        self.send_refusal(entry)
+    }
+
+    async fn upsert_devices(&self, devices: Vec<DeviceRow>) -> Result<(), Error> {
+        self.write(move |c, _| write::upsert_devices(c, &devices)).await
+    }
+
+    fn device(&self, device: &DeviceId) -> Result<Option<DeviceState>, Error> {
+        self.point(|c| {
+            let row: Option<i64> = c
+                .prepare_cached("SELECT id FROM devices WHERE name = ?1")?
+                .query_row([device.as_str()], |row| row.get(0))
+                .optional()?;
+            let Some(id) = row else { return Ok(None) };
+            let last_sequence = c
+                .prepare_cached("SELECT COALESCE(MAX(sequence), 0) FROM readings WHERE device = ?1")?
+                .query_row([id], |row| u64_at(row, 0))?;
+            let mut recent = c
+                .prepare_cached(
+                    "SELECT packet_id, sequence, payload FROM readings
+                     WHERE device = ?1 AND sequence > ?2 AND packet_id IS NOT NULL ORDER BY sequence",
+                )?
+                .query_map(params![id, last_sequence.saturating_sub(u64::from(RECENT)) as i64], |row| {
+                    Ok(Recent { packet_id: row.get(0)?, sequence: u64_at(row, 1)?, payload: row.get(2)? })
+                })?
+                .collect::<Result<Vec<_>, _>>()?;
+            recent.shrink_to_fit();
+            Ok(Some(DeviceState { last_sequence, recent }))
+        })
+    }
+
+    fn find_message(&self, device: &DeviceId, message_id: &str) -> Result<Option<u64>, Error> {
+        self.point(|c| {
+            Ok(c.prepare_cached(
+                "SELECT sequence FROM readings WHERE device = (SELECT id FROM devices WHERE name = ?1)
+                 AND message_id = ?2",
+            )?
+            .query_row([device.as_str(), message_id], |row| u64_at(row, 0))
+            .optional()?)
+        })
+    }
+}
+
+#[async_trait]
+impl Ledger for Sqlite {
+    async fn unsettled(
+        &self,
+        settlement: Settlement,
+        (index, of): (u32, u32),
+        limit: usize,
+    ) -> Result<Vec<Unsettled>, Error> {
+        self.scan(move |c| {
+            let sql = format!(
+                "{UNSETTLED} WHERE r.settlement = ?1 AND r.batch IS NULL AND d.shard % ?2 = ?3
+                 AND (r.settlement <> 'batch' OR d.registered) ORDER BY r.arrival LIMIT ?4"
+            );
+            let mut statement = c.prepare_cached(&sql)?;
+            let rows = statement
+                .query_map(params![settlement.as_str(), of.max(1), index, limit as i64], unsettled_row)?
+                .collect::<Result<_, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    async fn unsettled_direct(&self, limit_each: usize) -> Result<Vec<(DeviceId, Vec<Unsettled>)>, Error> {
+        self.scan(move |c| {
+            let mut devices = c.prepare_cached(
+                "SELECT DISTINCT r.device, d.name FROM readings r JOIN devices d ON d.id = r.device
+                 WHERE r.settlement = 'direct' AND r.batch IS NULL",
+            )?;
+            let ids = devices
+                .query_map([], |row| Ok((row.get::<_, i64>(0)?, device_at(row, 1)?)))?
+                .collect::<Result<Vec<_>, _>>()?;
+            let sql = format!(
+                "{UNSETTLED} WHERE r.device = ?1 AND r.settlement = 'direct' AND r.batch IS NULL
+                 ORDER BY r.sequence LIMIT ?2"
+            );
+            let mut readings = c.prepare_cached(&sql)?;
+            ids.into_iter()
+                .map(|(id, device)| {
+                    let rows = readings
+                        .query_map(params![id, limit_each as i64], unsettled_row)?
+                        .collect::<Result<Vec<_>, _>>()?;
+                    Ok((device, rows))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    async fn open(&self, transaction: TransactionDraft, batch: Option<BatchDraft>) -> Result<u64, Error> {
+        self.write(move |c, _| write::open(c, &transaction, batch.as_ref(), now_ms())).await
+    }
+
+    async fn add_attempt(&self, transaction: u64, attempt: Attempt) -> Result<(), Error> {
+        self.write(move |c, _| write::insert_attempt(c, transaction as i64, &attempt)).await
+    }
+
+    async fn open_transactions(&self) -> Result<Vec<OpenTransaction>, Error> {
+        self.scan(open_transactions).await
+    }
+
+    async fn account(&self, account: Address) -> Result<(Option<u64>, Option<(u64, B256)>), Error> {
+        self.scan(move |c| write::account(c, account)).await
+    }
+
+    async fn mined(&self, transaction: u64, inclusion: Inclusion) -> Result<(), Error> {
+        self.write(move |c, effects| write::mined(c, effects, transaction, &inclusion)).await
+    }
+
+    async fn unmined(&self, transactions: Vec<u64>) -> Result<u64, Error> {
+        self.write(move |c, effects| write::unmined(c, effects, &transactions)).await
+    }
+
+    async fn finalized(&self, transactions: Vec<u64>) -> Result<u64, Error> {
+        self.write(move |c, _| write::finalized(c, &transactions)).await
+    }
+
+    async fn batch_readings(&self, batch: u64) -> Result<Vec<Reading>, Error> {
+        self.scan(move |c| {
+            let mut statement = c.prepare_cached(
+                "SELECT d.name, r.epoch, r.sequence, r.observed_at, r.payload FROM readings r
+                 JOIN devices d ON d.id = r.device WHERE r.batch = ?1 ORDER BY r.device, r.sequence",
+            )?;
+            let rows =
+                statement.query_map([batch as i64], |row| reading_at(row, 0))?.collect::<Result<_, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    async fn devices(&self) -> Result<Vec<DeviceRow>, Error> {
+        self.scan(|c| {
+            let mut statement = c.prepare_cached(
+                "SELECT name, format, settlement, epoch, address, registered, barcode FROM devices ORDER BY id",
+            )?;
+            let rows = statement
+                .query_map([], |row| {
+                    Ok(DeviceRow {
+                        device: device_at(row, 0)?,
+                        format: format_at(row, 1)?,
+                        settlement: settlement_at(row, 2)?,
+                        epoch: row.get(3)?,
+                        address: opt_address_at(row, 4)?,
+                        registered: row.get(5)?,
+                        barcode: opt_address_at(row, 6)?,
+                    })
+                })?
+                .collect::<Result<_, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    async fn set_registered(&self, devices: Vec<DeviceId>, registered: bool) -> Result<(), Error> {
+        self.write(move |c, _| write::set_registered(c, &devices, registered)).await
+    }
+
+    async fn set_barcode(&self, device: DeviceId, address: Option<Address>) -> Result<(), Error> {
+        self.write(move |c, _| {
+            c.execute(
+                "UPDATE devices SET barcode = ?2 WHERE name = ?1",
+                params![device.as_str(), address.map(|a| a.to_vec())],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn meta(&self, key: String) -> Result<Option<String>, Error> {
+        self.scan(move |c| {
+            Ok(c.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
+    async fn set_meta(&self, key: String, value: String) -> Result<(), Error> {
+        self.write(move |c, _| {
+            c.execute(
+                "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+                [key, value],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Sqlite {
+    /// Sets the age gauge from the oldest unsettled reading; called about once a second.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] when the read fails.
+    pub async fn sample(&self) -> Result<(), Error> {
+        let oldest: Option<i64> = self
+            .scan(|c| {
+                Ok(c.query_row(
+                    "SELECT MIN(at) FROM (
+                       SELECT (SELECT received_at FROM readings WHERE batch IS NULL AND settlement = s.name
+                               ORDER BY arrival LIMIT 1) AS at
+                       FROM (SELECT 'anchor' AS name UNION SELECT 'batch' UNION SELECT 'direct') s
+                       UNION ALL
+                       SELECT MIN(b.oldest_received_at) FROM batches b
+                       WHERE b.\"transaction\" IN (SELECT id FROM transactions WHERE state <> 'final')
+                         AND (SELECT state = 'sent' OR success = 0 FROM transactions WHERE id = b.\"transaction\")
+                     )",
+                    [],
+                    |row| row.get(0),
+                )?)
+            })
+            .await?;
+        let age_ms = oldest.map_or(0, |at| now_ms().saturating_sub(u64::try_from(at).unwrap_or(0)));
+        metrics::age(std::time::Duration::from_millis(age_ms));
+        Ok(())
+    }
+}
+
+fn open_transactions(c: &Connection) -> Result<Vec<OpenTransaction>, Error> {
+    let mut statement = c.prepare_cached(
+        "SELECT t.id, t.account, t.nonce, t.kind, b.id, COALESCE(b.count - b.released, 0), t.created_at,
+                t.tx, t.block_number, t.block_hash, t.success, t.gas_used, t.mined_at
+         FROM transactions t LEFT JOIN batches b ON b.\"transaction\" = t.id
+         WHERE t.state <> 'final' ORDER BY t.account, t.nonce",
+    )?;
+    let mut attempts = c.prepare_cached(
+        "SELECT hash, raw, max_fee_wei, tip_wei FROM attempts WHERE \"transaction\" = ?1 ORDER BY id",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut open = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = u64_at(row, 0)?;
+        let kind: String = row.get(3)?;
+        let kind: Kind = serde_json::from_str(&kind).map_err(|e| corrupt(&e.to_string()))?;
+        let inclusion = match row.get::<_, Option<bool>>(10)? {
+            None => None,
+            Some(success) => Some(Inclusion {
+                tx: hash_at(row, 7)?,
+                block_number: u64_at(row, 8)?,
+                block_hash: hash_at(row, 9)?,
+                success,
+                gas_used: u64_at(row, 11)?,
+                at_ms: u64_at(row, 12)?,
+                skipped: Vec::new(),
+            }),
+        };
+        let attempts = attempts
+            .query_map([id as i64], |row| {
+                Ok(Attempt {
+                    hash: hash_at(row, 0)?,
+                    raw: row.get::<_, Vec<u8>>(1)?.into(),
+                    max_fee_wei: u64_at(row, 2)?,
+                    tip_wei: u64_at(row, 3)?,
+                })
+            })?
+            .collect::<Result<_, _>>()?;
+        open.push(OpenTransaction {
+            id,
+            account: address_at(row, 1)?,
+            nonce: u64_at(row, 2)?,
+            kind,
+            batch: row.get::<_, Option<i64>>(4)?.map(|b| b as u64),
+            readings: u64_at(row, 5)?,
+            attempts,
+            inclusion,
+            created_at_ms: u64_at(row, 6)?,
+        });
+    }
+    Ok(open)
+}

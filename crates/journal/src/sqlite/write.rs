@@ -1,0 +1,255 @@
+//! Writes of the chain side: transactions, attempts, batches, inclusions.
+
+use alloy::primitives::Address;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use windlass_reading::DeviceId;
+
+use super::{
+    convert::{corrupt, opt_u64_at, u64_at},
+    writer::Effects,
+};
+use crate::{Attempt, BatchDraft, DeviceRow, Error, Inclusion, Span, TransactionDraft};
+
+/// Device shards: a lane takes those whose remainder is its own, so a device stays on one lane.
+const SHARDS: u16 = 4_096;
+
+pub(super) fn count_unsettled(connection: &Connection) -> Result<i64, Error> {
+    let free: i64 =
+        connection.query_row("SELECT COUNT(*) FROM readings WHERE batch IS NULL", [], |row| row.get(0))?;
+    let open: i64 = connection.query_row(
+        "SELECT COALESCE(SUM(b.count - b.released), 0) FROM batches b JOIN transactions t ON t.id = b.\"transaction\"
+         WHERE t.state = 'sent' OR t.success = 0",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(free + open)
+}
+
+pub(super) fn upsert_devices(connection: &Connection, devices: &[DeviceRow]) -> Result<(), Error> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO devices (name, shard, format, settlement, epoch, address) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (name) DO UPDATE SET format = ?3, settlement = ?4, epoch = ?5, address = ?6",
+    )?;
+    for device in devices {
+        let hash = device.device.hash();
+        let shard = u16::from_be_bytes([hash[0], hash[1]]) % SHARDS;
+        statement.execute(params![
+            device.device.as_str(),
+            shard,
+            device.format.as_str(),
+            device.settlement.as_str(),
+            device.epoch,
+            device.address.map(|a| a.to_vec()),
+        ])?;
+    }
+    Ok(())
+}
+
+pub(super) fn open(
+    connection: &Connection,
+    draft: &TransactionDraft,
+    batch: Option<&BatchDraft>,
+    now_ms: u64,
+) -> Result<u64, Error> {
+    let kind = serde_json::to_string(&draft.kind).map_err(|e| corrupt(&e.to_string()))?;
+    let inserted = connection
+        .prepare_cached("INSERT INTO transactions (account, nonce, kind, created_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![draft.account.as_slice(), draft.nonce as i64, kind, now_ms as i64]);
+    match inserted {
+        Err(rusqlite::Error::SqliteFailure(e, _)) if e.code == ErrorCode::ConstraintViolation => {
+            return Err(Error::NonceTaken { account: draft.account, nonce: draft.nonce });
+        }
+        other => other?,
+    };
+    let id = connection.last_insert_rowid();
+    insert_attempt(connection, id, &draft.attempt)?;
+    if let Some(batch) = batch {
+        insert_batch(connection, id, draft.account, batch)?;
+    }
+    Ok(id as u64)
+}
+
+fn insert_batch(connection: &Connection, transaction: i64, account: Address, batch: &BatchDraft) -> Result<(), Error> {
+    connection
+        .prepare_cached(
+            "INSERT INTO batches (\"transaction\", settlement, account, number, root, head, count, oldest_received_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,
+                     COALESCE((SELECT received_at FROM readings WHERE arrival = ?8), 0))",
+        )?
+        .execute(params![
+            transaction,
+            batch.settlement.as_str(),
+            account.as_slice(),
+            batch.number as i64,
+            batch.root.map(|r| r.to_vec()),
+            batch.head.map(|h| h.to_vec()),
+            batch.arrivals.len() as i64,
+            batch.arrivals.iter().min().map(|a| *a as i64),
+        ])?;
+    let id = connection.last_insert_rowid();
+    let mut take =
+        connection.prepare_cached("UPDATE readings SET batch = ?1 WHERE arrival = ?2 AND batch IS NULL")?;
+    for arrival in &batch.arrivals {
+        if take.execute(params![id, *arrival as i64])? != 1 {
+            return Err(Error::AlreadyTaken);
+        }
+    }
+    let mut run = connection.prepare_cached(
+        "INSERT INTO runs (batch, device, first_sequence, count, signature)
+         VALUES (?1, (SELECT id FROM devices WHERE name = ?2), ?3, ?4, ?5)",
+    )?;
+    for draft in &batch.runs {
+        let Span { device, first, count } = &draft.span;
+        run.execute(params![id, device.as_str(), *first as i64, count, draft.signature.as_ref()])?;
+    }
+    Ok(())
+}
+
+pub(super) fn insert_attempt(connection: &Connection, transaction: i64, attempt: &Attempt) -> Result<(), Error> {
+    connection
+        .prepare_cached(
+            "INSERT INTO attempts (\"transaction\", hash, raw, max_fee_wei, tip_wei) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            transaction,
+            attempt.hash.as_slice(),
+            attempt.raw.as_ref(),
+            attempt.max_fee_wei as i64,
+            attempt.tip_wei as i64,
+        ])?;
+    Ok(())
+}
+
+/// How many readings of the transaction's batch count as settled while it is included successfully.
+fn held(connection: &Connection, transaction: i64) -> Result<i64, Error> {
+    Ok(connection
+        .prepare_cached("SELECT count - released FROM batches WHERE \"transaction\" = ?1")?
+        .query_row([transaction], |row| row.get(0))
+        .optional()?
+        .unwrap_or(0))
+}
+
+pub(super) fn mined(
+    connection: &Connection,
+    effects: &mut Effects,
+    transaction: u64,
+    inclusion: &Inclusion,
+) -> Result<(), Error> {
+    let id = transaction as i64;
+    let changed = connection
+        .prepare_cached(
+            "UPDATE transactions SET state = 'mined', tx = ?2, block_number = ?3, block_hash = ?4, success = ?5,
+             gas_used = ?6, mined_at = ?7 WHERE id = ?1 AND state = 'sent'",
+        )?
+        .execute(params![
+            id,
+            inclusion.tx.as_slice(),
+            inclusion.block_number as i64,
+            inclusion.block_hash.as_slice(),
+            inclusion.success,
+            inclusion.gas_used as i64,
+            inclusion.at_ms as i64,
+        ])?;
+    if changed == 0 {
+        return Ok(());
+    }
+    for span in &inclusion.skipped {
+        release_span(connection, id, span)?;
+    }
+    if inclusion.success {
+        effects.backlog -= held(connection, id)?;
+    }
+    Ok(())
+}
+
+fn release_span(connection: &Connection, transaction: i64, span: &Span) -> Result<(), Error> {
+    let last = span.first + u64::from(span.count);
+    let released = connection
+        .prepare_cached(
+            "UPDATE readings SET batch = NULL WHERE device = (SELECT id FROM devices WHERE name = ?1)
+             AND sequence >= ?2 AND sequence < ?3
+             AND batch = (SELECT id FROM batches WHERE \"transaction\" = ?4)",
+        )?
+        .execute(params![span.device.as_str(), span.first as i64, last as i64, transaction])?;
+    connection
+        .prepare_cached("UPDATE batches SET released = released + ?2 WHERE \"transaction\" = ?1")?
+        .execute(params![transaction, released as i64])?;
+    Ok(())
+}
+
+pub(super) fn unmined(connection: &Connection, effects: &mut Effects, transactions: &[u64]) -> Result<u64, Error> {
+    let mut again = 0;
+    for transaction in transactions {
+        let id = *transaction as i64;
+        let success: Option<Option<bool>> = connection
+            .prepare_cached("SELECT success FROM transactions WHERE id = ?1 AND state = 'mined'")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        let Some(success) = success else { continue };
+        connection
+            .prepare_cached(
+                "UPDATE transactions SET state = 'sent', tx = NULL, block_number = NULL, block_hash = NULL,
+                 success = NULL, gas_used = NULL, mined_at = NULL WHERE id = ?1",
+            )?
+            .execute([id])?;
+        if success == Some(true) {
+            again += held(connection, id)?;
+        }
+    }
+    effects.backlog += again;
+    Ok(again as u64)
+}
+
+pub(super) fn finalized(connection: &Connection, transactions: &[u64]) -> Result<u64, Error> {
+    let mut released = 0;
+    for transaction in transactions {
+        let id = *transaction as i64;
+        connection
+            .prepare_cached("UPDATE transactions SET state = 'final' WHERE id = ?1 AND state = 'mined'")?
+            .execute([id])?;
+        let freed = connection
+            .prepare_cached(
+                "UPDATE readings SET batch = NULL WHERE batch =
+                 (SELECT b.id FROM batches b JOIN transactions t ON t.id = b.\"transaction\"
+                  WHERE t.id = ?1 AND t.success = 0 AND t.state = 'final')",
+            )?
+            .execute([id])?;
+        if freed > 0 {
+            connection
+                .prepare_cached("UPDATE batches SET released = released + ?2 WHERE \"transaction\" = ?1")?
+                .execute(params![id, freed as i64])?;
+        }
+        released += freed as u64;
+    }
+    Ok(released)
+}
+
+pub(super) fn set_registered(connection: &Connection, devices: &[DeviceId], registered: bool) -> Result<(), Error> {
+    let mut statement = connection.prepare_cached("UPDATE devices SET registered = ?2 WHERE name = ?1")?;
+    for device in devices {
+        statement.execute(params![device.as_str(), registered])?;
+    }
+    Ok(())
+}
+
+/// Highest nonce of the account, and its newest anchor that did not revert.
+pub(super) fn account(
+    connection: &Connection,
+    account: Address,
+) -> Result<(Option<u64>, Option<(u64, alloy::primitives::B256)>), Error> {
+    let nonce = connection.query_row(
+        "SELECT MAX(nonce) FROM transactions WHERE account = ?1",
+        [account.as_slice()],
+        |row| opt_u64_at(row, 0),
+    )?;
+    let anchor = connection
+        .query_row(
+            "SELECT b.number, b.head FROM batches b JOIN transactions t ON t.id = b.\"transaction\"
+             WHERE b.account = ?1 AND b.settlement = 'anchor' AND (t.success IS NULL OR t.success = 1)
+             ORDER BY b.number DESC LIMIT 1",
+            [account.as_slice()],
+            |row| Ok((u64_at(row, 0)?, super::convert::hash_at(row, 1)?)),
+        )
+        .optional()?;
+    Ok((nonce, anchor))
+}

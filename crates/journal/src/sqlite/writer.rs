@@ -1,0 +1,237 @@
+//! The writer thread: takes all that is queued, commits it with one fsync, then answers everyone.
+//!
+//! There is no artificial delay. While one commit waits for the disk the next group gathers in the queue, so the
+//! group grows with the load and a lone publish pays for one fsync only.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::mpsc;
+use windlass_reading::DeviceId;
+
+use crate::{
+    Append, AppendError, Error, Refusal, Reply, Stored,
+    metrics::{self, Backlog},
+};
+
+/// Most entries in one commit: bounds the time that the first of them waits for the last.
+const GROUP: usize = 8_192;
+/// Prepared statements kept; more than this program has.
+const STATEMENTS: usize = 64;
+
+pub(super) type After = Box<dyn FnOnce(Result<(), Error>) + Send>;
+pub(super) type Job = Box<dyn FnOnce(&Connection, &mut Effects) -> (bool, After) + Send>;
+
+pub(super) enum Command {
+    Append(Append),
+    Refuse(Refusal),
+    Write(Job),
+    Close,
+}
+
+/// What a group changes outside the database; applied only after its commit.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// Change of the number of unsettled readings.
+    pub(super) backlog: i64,
+}
+
+/// A device as the writer remembers it between commits.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    row: i64,
+    last_sequence: u64,
+}
+
+type Answer = Box<dyn FnOnce(Option<&str>) + Send>;
+
+pub(super) struct Writer {
+    connection: Connection,
+    queue: mpsc::Receiver<Command>,
+    known: HashMap<DeviceId, Known>,
+    backlog: Arc<Backlog>,
+    healthy: Arc<AtomicBool>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        queue: mpsc::Receiver<Command>,
+        backlog: Arc<Backlog>,
+        healthy: Arc<AtomicBool>,
+    ) -> Self {
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Self { connection, queue, known: HashMap::new(), backlog, healthy }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut group = Vec::new();
+        while self.queue.blocking_recv_many(&mut group, GROUP) > 0 {
+            let closing = group.iter().any(|c| matches!(c, Command::Close));
+            self.commit(std::mem::take(&mut group));
+            if closing {
+                // Refuse what comes later, store what is already queued.
+                self.queue.close();
+            }
+        }
+    }
+
+    fn commit(&mut self, group: Vec<Command>) {
+        let started = Instant::now();
+        let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
+        let mut effects = Effects::default();
+        let mut begun = self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| e.to_string());
+        for command in group {
+            if begun.is_ok() && self.connection.is_autocommit() {
+                // A full disk makes SQLite roll back by itself; anything run now would be stored on its own.
+                begun = Err("the transaction was rolled back".into());
+            }
+            match command {
+                Command::Append(entry) => {
+                    let stored = begun.clone().map_err(AppendError::Unavailable).and_then(|()| self.insert(&entry));
+                    effects.backlog += i64::from(stored.is_ok());
+                    answers.push(answer(entry.reply, stored));
+                }
+                Command::Refuse(entry) => {
+                    let stored = begun.clone().map_err(AppendError::Unavailable).and_then(|()| self.keep(&entry));
+                    answers.push(answer(entry.reply, stored));
+                }
+                Command::Write(job) if begun.is_ok() => answers.push(self.run_job(job, &mut effects)),
+                // Dropped unanswered, which its caller takes for a failed commit.
+                Command::Write(_) => {}
+                Command::Close => {}
+            }
+        }
+        let committed = begun.and_then(|()| self.connection.execute_batch("COMMIT").map_err(|e| e.to_string()));
+        self.healthy.store(committed.is_ok(), Ordering::Relaxed);
+        match &committed {
+            Ok(()) => {
+                let readings = usize::try_from(effects.backlog.max(0)).unwrap_or(0);
+                metrics::committed(started.elapsed(), readings);
+                self.backlog.add(effects.backlog);
+            }
+            Err(error) => {
+                tracing::error!(%error, "journal commit failed; nothing of it is acknowledged");
+                metrics::commit_failed();
+                let _ = self.connection.execute_batch("ROLLBACK");
+                // What the memory says about sequences was true only if the commit had succeeded.
+                self.known.clear();
+            }
+        }
+        let failure = committed.as_ref().err().map(String::as_str);
+        for answer in answers {
+            answer(failure);
+        }
+    }
+
+    /// Runs one ledger operation so that its failure undoes nothing of its neighbours.
+    fn run_job(&self, job: Job, effects: &mut Effects) -> Answer {
+        let mut own = Effects::default();
+        let opened = self.connection.execute_batch("SAVEPOINT job");
+        let (stored, after) = job(&self.connection, &mut own);
+        let end = if stored { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+        let closed = opened.and_then(|()| self.connection.execute_batch(end));
+        if stored && closed.is_ok() {
+            effects.backlog += own.backlog;
+        }
+        Box::new(move |failure| {
+            after(match (failure, closed) {
+                (Some(text), _) => Err(storage(text)),
+                (None, Err(e)) => Err(e.into()),
+                (None, Ok(())) => Ok(()),
+            });
+        })
+    }
+
+    fn insert(&mut self, entry: &Append) -> Result<Stored, AppendError> {
+        let known = self.lookup(&entry.device).map_err(|e| unavailable(&e))?.ok_or(AppendError::UnknownDevice)?;
+        let expected = known.last_sequence + 1;
+        if entry.sequence != expected {
+            return Err(AppendError::OutOfOrder { expected, got: entry.sequence });
+        }
+        self.connection
+            .prepare_cached(
+                "INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id,
+                 message_id, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )
+            .and_then(|mut s| {
+                s.execute(params![
+                    known.row,
+                    entry.sequence as i64,
+                    entry.epoch,
+                    entry.draft.observed_at_ms as i64,
+                    entry.received_at_ms as i64,
+                    entry.settlement.as_str(),
+                    entry.packet_id,
+                    entry.draft.message_id,
+                    entry.draft.payload,
+                ])
+            })
+            .map_err(|e| unavailable(&e))?;
+        self.known.insert(entry.device.clone(), Known { last_sequence: expected, ..known });
+        Ok(Stored { sequence: expected, arrival: self.connection.last_insert_rowid() as u64 })
+    }
+
+    fn keep(&self, entry: &Refusal) -> Result<u64, AppendError> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO quarantine (device, topic, payload, reason, received_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )
+            .and_then(|mut s| {
+                s.execute(params![
+                    entry.device.as_ref().map(DeviceId::as_str),
+                    entry.topic,
+                    entry.payload,
+                    entry.reject.reason(),
+                    entry.received_at_ms as i64,
+                ])
+            })
+            .map_err(|e| unavailable(&e))?;
+        Ok(self.connection.last_insert_rowid() as u64)
+    }
+
+    fn lookup(&mut self, device: &DeviceId) -> rusqlite::Result<Option<Known>> {
+        if let Some(known) = self.known.get(device) {
+            return Ok(Some(*known));
+        }
+        let found = self
+            .connection
+            .prepare_cached(
+                "SELECT id, (SELECT COALESCE(MAX(sequence), 0) FROM readings WHERE device = devices.id)
+                 FROM devices WHERE name = ?1",
+            )?
+            .query_row([device.as_str()], |row| {
+                Ok(Known { row: row.get(0)?, last_sequence: row.get::<_, i64>(1)? as u64 })
+            })
+            .optional()?;
+        if let Some(known) = found {
+            self.known.insert(device.clone(), known);
+        }
+        Ok(found)
+    }
+}
+
+fn answer<T: Send + 'static>(reply: Reply<T>, stored: Result<T, AppendError>) -> Answer {
+    Box::new(move |failure| {
+        reply(match failure {
+            Some(text) => Err(AppendError::Unavailable(text.to_owned())),
+            None => stored,
+        });
+    })
+}
+
+fn unavailable(error: &rusqlite::Error) -> AppendError {
+    AppendError::Unavailable(error.to_string())
+}
+
+pub(super) fn storage(text: &str) -> Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+    Error::Storage(rusqlite::Error::SqliteFailure(code, Some(text.to_owned())))
+}

@@ -1,0 +1,120 @@
+//! The traits that an engine keeps: the hot path, the chain's ledger, and the listings.
+
+use alloy::primitives::{Address, B256};
+use async_trait::async_trait;
+use windlass_reading::{DeviceId, Reading, Settlement};
+
+use crate::{
+    Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion, OpenTransaction,
+    QuarantineRow, ReadingRow, Refusal, Refused, TransactionDraft, TransactionRow, Unsettled,
+};
+
+/// What the device actors need.
+///
+/// `append` and `quarantine` never block and never reorder: two calls from one thread are stored in that order.
+#[async_trait]
+pub trait Journal: Send + Sync + 'static {
+    /// Hands a reading to the writer. Its reply comes after the fsync.
+    ///
+    /// # Errors
+    /// [`Refused`] gives the entry back; nothing was stored and its reply was not called.
+    fn append(&self, entry: Append) -> Result<(), Refused<Append>>;
+
+    /// Hands a refused input to the writer. Its reply comes after the fsync.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    fn quarantine(&self, entry: Refusal) -> Result<(), Refused<Refusal>>;
+
+    /// Announces devices (new or changed). Durable when it returns.
+    async fn upsert_devices(&self, devices: Vec<DeviceRow>) -> Result<(), Error>;
+
+    /// What a device actor starts from: its last sequence and its recent publishes. A short indexed read, blocking.
+    fn device(&self, device: &DeviceId) -> Result<Option<DeviceState>, Error>;
+
+    /// The sequence of the reading that carried this message id, if it is stored. A short indexed read, blocking.
+    fn find_message(&self, device: &DeviceId, message_id: &str) -> Result<Option<u64>, Error>;
+}
+
+/// What the chain actor needs. Every write is durable when it returns.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Unsettled readings that no batch holds, oldest first, of the devices in one shard.
+    /// `shard` is `(index, of)`: device shards are dealt to lanes by remainder.
+    async fn unsettled(
+        &self,
+        settlement: Settlement,
+        shard: (u32, u32),
+        limit: usize,
+    ) -> Result<Vec<Unsettled>, Error>;
+
+    /// Devices that have unsettled `direct` readings, each with its oldest `limit_each`.
+    async fn unsettled_direct(&self, limit_each: usize) -> Result<Vec<(DeviceId, Vec<Unsettled>)>, Error>;
+
+    /// Writes a transaction, its first signed attempt and, where there is one, its batch with the items: all or nothing.
+    /// Must return before the first byte of the attempt leaves.
+    ///
+    /// # Errors
+    /// [`Error::NonceTaken`] when the account already has a transaction at this nonce.
+    async fn open(&self, transaction: TransactionDraft, batch: Option<BatchDraft>) -> Result<u64, Error>;
+
+    /// Writes a replacement attempt. Must return before its first byte leaves.
+    async fn add_attempt(&self, transaction: u64, attempt: Attempt) -> Result<(), Error>;
+
+    /// Transactions that are not final, in account and nonce order: what a start has to finish.
+    async fn open_transactions(&self) -> Result<Vec<OpenTransaction>, Error>;
+
+    /// The highest nonce this account ever used in the journal, and the last batch number and head of its anchors.
+    async fn account(&self, account: Address) -> Result<(Option<u64>, Option<(u64, B256)>), Error>;
+
+    /// A transaction was included in a canonical block. Runs in `inclusion.skipped` lose their batch at once and
+    /// are taken again: the contract makes a repeat harmless.
+    async fn mined(&self, transaction: u64, inclusion: Inclusion) -> Result<(), Error>;
+
+    /// A block with these transactions left the canonical chain: their readings are unsettled again. Returns how many.
+    async fn unmined(&self, transactions: Vec<u64>) -> Result<u64, Error>;
+
+    /// These inclusions can no longer change. The readings of a reverted transaction lose their batch only now,
+    /// because until now a reorg could still have made it succeed; the number of released readings is returned.
+    async fn finalized(&self, transactions: Vec<u64>) -> Result<u64, Error>;
+
+    /// The readings of a batch, in leaf-independent (device, sequence) order.
+    async fn batch_readings(&self, batch: u64) -> Result<Vec<Reading>, Error>;
+
+    /// The devices' on-chain standing: registration state and `Barcode` address.
+    async fn devices(&self) -> Result<Vec<DeviceRow>, Error>;
+
+    /// Marks devices registered on chain (final), or not any more.
+    async fn set_registered(&self, devices: Vec<DeviceId>, registered: bool) -> Result<(), Error>;
+
+    /// Stores the device's `Barcode` contract address.
+    async fn set_barcode(&self, device: DeviceId, address: Option<Address>) -> Result<(), Error>;
+
+    /// Reads a named value (deployment, chain identity).
+    async fn meta(&self, key: String) -> Result<Option<String>, Error>;
+
+    /// Writes a named value.
+    async fn set_meta(&self, key: String, value: String) -> Result<(), Error>;
+}
+
+/// What commands and the HTTP API read; safe beside a live writer.
+#[async_trait]
+pub trait Listing: Send + Sync + 'static {
+    /// Readings in arrival order.
+    async fn readings(&self, filter: Filter) -> Result<Vec<ReadingRow>, Error>;
+
+    /// One reading with the transaction that settled it.
+    async fn reading(&self, device: DeviceId, sequence: u64) -> Result<Option<ReadingRow>, Error>;
+
+    /// Batches, oldest first.
+    async fn batches(&self, filter: Filter) -> Result<Vec<BatchRow>, Error>;
+
+    /// One batch.
+    async fn batch(&self, id: u64) -> Result<Option<BatchRow>, Error>;
+
+    /// Transactions with their attempts' count, oldest first.
+    async fn transactions(&self, filter: Filter) -> Result<Vec<TransactionRow>, Error>;
+
+    /// Quarantine rows, oldest first.
+    async fn quarantined(&self, filter: Filter) -> Result<Vec<QuarantineRow>, Error>;
+}
