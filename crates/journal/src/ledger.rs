@@ -58,6 +58,15 @@ pub struct TransactionDraft {
     pub attempt: Attempt,
 }
 
+/// Row numbers of what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// The transaction's.
+    pub transaction: u64,
+    /// The batch's, where it has one.
+    pub batch: Option<u64>,
+}
+
 /// Signed bytes at a nonce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {

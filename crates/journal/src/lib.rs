@@ -21,7 +21,7 @@ mod store;
 pub use entry::{Append, AppendError, Refusal, Refused, Reply, Stored};
 pub use error::Error;
 pub use ledger::{
-    Attempt, BatchDraft, Inclusion, Kind, OpenTransaction, RunDraft, Span, TransactionDraft, TransactionState,
+    Attempt, BatchDraft, Inclusion, Kind, OpenTransaction, Opened, RunDraft, Span, TransactionDraft, TransactionState,
 };
 pub use metrics::describe;
 pub use rows::{

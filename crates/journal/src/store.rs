@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
-    Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion, OpenTransaction,
+    Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion, OpenTransaction, Opened,
     QuarantineRow, ReadingRow, Refusal, Refused, TransactionDraft, TransactionRow, Unsettled,
 };
 
@@ -56,7 +56,7 @@ pub trait Ledger: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::NonceTaken`] when the account already has a transaction at this nonce.
-    async fn open(&self, transaction: TransactionDraft, batch: Option<BatchDraft>) -> Result<u64, Error>;
+    async fn open(&self, transaction: TransactionDraft, batch: Option<BatchDraft>) -> Result<Opened, Error>;
 
     /// Writes a replacement attempt. Must return before its first byte leaves.
     async fn add_attempt(&self, transaction: u64, attempt: Attempt) -> Result<(), Error>;
@@ -80,6 +80,12 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The readings of a batch, in leaf-independent (device, sequence) order.
     async fn batch_readings(&self, batch: u64) -> Result<Vec<Reading>, Error>;
+
+    /// How many top-ups of device accounts were written at or after this unix millisecond.
+    async fn funded_since(&self, since_ms: u64) -> Result<u64, Error>;
+
+    /// When the gateway received each of the batch's readings, unix milliseconds, in no order.
+    async fn batch_received_at(&self, batch: u64) -> Result<Vec<u64>, Error>;
 
     /// The devices' on-chain standing: registration state and `Barcode` address.
     async fn devices(&self) -> Result<Vec<DeviceRow>, Error>;

@@ -47,6 +47,7 @@ CREATE TABLE transactions (
     success INTEGER,
     gas_used INTEGER,
     mined_at INTEGER,
+    final_at INTEGER,
     UNIQUE (account, nonce)
 ) STRICT;
 CREATE INDEX transactions_open ON transactions(account, nonce) WHERE state <> 'final';

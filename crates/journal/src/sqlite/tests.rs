@@ -166,7 +166,7 @@ async fn a_reading_goes_from_accepted_to_final_and_back_on_a_reorg() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir).await;
     append(&journal, "a", Settlement::Anchor, 1).recv().unwrap().unwrap();
-    let t = journal.open(transaction(0), Some(batch(vec![1]))).await.unwrap();
+    let t = journal.open(transaction(0), Some(batch(vec![1]))).await.unwrap().transaction;
     let state = async || journal.reading(id("a"), 1).await.unwrap().unwrap().state;
     assert_eq!((state().await, journal.unsettled_count()), (State::Accepted, 1));
     journal.mined(t, included(true, vec![])).await.unwrap();
@@ -187,7 +187,7 @@ async fn a_reverted_batch_frees_its_readings_only_when_final() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir).await;
     append(&journal, "a", Settlement::Anchor, 1).recv().unwrap().unwrap();
-    let t = journal.open(transaction(0), Some(batch(vec![1]))).await.unwrap();
+    let t = journal.open(transaction(0), Some(batch(vec![1]))).await.unwrap().transaction;
     journal.mined(t, included(false, vec![])).await.unwrap();
     assert!(journal.unsettled(Settlement::Anchor, (0, 1), 10).await.unwrap().is_empty());
     assert_eq!(journal.finalized(vec![t]).await.unwrap(), 1);
@@ -209,7 +209,7 @@ async fn a_skipped_run_is_taken_again() {
     let mut draft = batch(vec![1, 2]);
     draft.settlement = Settlement::Batch;
     draft.runs = vec![RunDraft { span: span.clone(), signature: Bytes::from_static(&[0; 64]) }];
-    let t = journal.open(transaction(0), Some(draft)).await.unwrap();
+    let t = journal.open(transaction(0), Some(draft)).await.unwrap().transaction;
     journal.mined(t, included(true, vec![span])).await.unwrap();
     let free = journal.unsettled(Settlement::Batch, (0, 1), 10).await.unwrap();
     assert_eq!(free.iter().map(|u| u.reading.sequence).collect::<Vec<_>>(), [2]);

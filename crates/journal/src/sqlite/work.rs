@@ -13,7 +13,7 @@ use super::{
     write,
 };
 use crate::{
-    Append, Attempt, BatchDraft, DeviceRow, DeviceState, Error, Inclusion, Journal, Kind, Ledger, OpenTransaction,
+    Append, Attempt, BatchDraft, DeviceRow, DeviceState, Error, Inclusion, Journal, Kind, Ledger, OpenTransaction, Opened,
     Recent, Refusal, Refused, TransactionDraft, Unsettled, metrics,
 };
 
@@ -130,7 +130,7 @@ impl Ledger for Sqlite {
         .await
     }
 
-    async fn open(&self, transaction: TransactionDraft, batch: Option<BatchDraft>) -> Result<u64, Error> {
+    async fn open(&self, transaction: TransactionDraft, batch: Option<BatchDraft>) -> Result<Opened, Error> {
         self.write(move |c, _| write::open(c, &transaction, batch.as_ref(), now_ms())).await
     }
 
@@ -155,7 +155,7 @@ impl Ledger for Sqlite {
     }
 
     async fn finalized(&self, transactions: Vec<u64>) -> Result<u64, Error> {
-        self.write(move |c, _| write::finalized(c, &transactions)).await
+        self.write(move |c, _| write::finalized(c, &transactions, now_ms())).await
     }
 
     async fn batch_readings(&self, batch: u64) -> Result<Vec<Reading>, Error> {
@@ -166,6 +166,26 @@ impl Ledger for Sqlite {
             )?;
             let rows =
                 statement.query_map([batch as i64], |row| reading_at(row, 0))?.collect::<Result<_, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    async fn funded_since(&self, since_ms: u64) -> Result<u64, Error> {
+        self.scan(move |c| {
+            Ok(c.query_row(
+                "SELECT COUNT(*) FROM transactions WHERE created_at >= ?1 AND json_extract(kind, '$.kind') = 'fund'",
+                [since_ms as i64],
+                |row| u64_at(row, 0),
+            )?)
+        })
+        .await
+    }
+
+    async fn batch_received_at(&self, batch: u64) -> Result<Vec<u64>, Error> {
+        self.scan(move |c| {
+            let mut statement = c.prepare_cached("SELECT received_at FROM readings WHERE batch = ?1")?;
+            let rows = statement.query_map([batch as i64], |row| u64_at(row, 0))?.collect::<Result<_, _>>()?;
             Ok(rows)
         })
         .await

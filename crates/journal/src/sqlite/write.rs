@@ -8,7 +8,7 @@ use super::{
     convert::{corrupt, opt_u64_at, u64_at},
     writer::Effects,
 };
-use crate::{Attempt, BatchDraft, DeviceRow, Error, Inclusion, Span, TransactionDraft};
+use crate::{Attempt, BatchDraft, DeviceRow, Error, Inclusion, Opened, Span, TransactionDraft};
 
 /// Device shards: a lane takes those whose remainder is its own, so a device stays on one lane.
 const SHARDS: u16 = 4_096;
@@ -50,7 +50,7 @@ pub(super) fn open(
     draft: &TransactionDraft,
     batch: Option<&BatchDraft>,
     now_ms: u64,
-) -> Result<u64, Error> {
+) -> Result<Opened, Error> {
     let kind = serde_json::to_string(&draft.kind).map_err(|e| corrupt(&e.to_string()))?;
     let inserted = connection
         .prepare_cached("INSERT INTO transactions (account, nonce, kind, created_at) VALUES (?1, ?2, ?3, ?4)")?
@@ -63,13 +63,11 @@ pub(super) fn open(
     };
     let id = connection.last_insert_rowid();
     insert_attempt(connection, id, &draft.attempt)?;
-    if let Some(batch) = batch {
-        insert_batch(connection, id, draft.account, batch)?;
-    }
-    Ok(id as u64)
+    let batch = batch.map(|b| insert_batch(connection, id, draft.account, b)).transpose()?;
+    Ok(Opened { transaction: id as u64, batch })
 }
 
-fn insert_batch(connection: &Connection, transaction: i64, account: Address, batch: &BatchDraft) -> Result<(), Error> {
+fn insert_batch(connection: &Connection, transaction: i64, account: Address, batch: &BatchDraft) -> Result<u64, Error> {
     connection
         .prepare_cached(
             "INSERT INTO batches (\"transaction\", settlement, account, number, root, head, count, oldest_received_at)
@@ -102,7 +100,7 @@ fn insert_batch(connection: &Connection, transaction: i64, account: Address, bat
         let Span { device, first, count } = &draft.span;
         run.execute(params![id, device.as_str(), *first as i64, count, draft.signature.as_ref()])?;
     }
-    Ok(())
+    Ok(id as u64)
 }
 
 pub(super) fn insert_attempt(connection: &Connection, transaction: i64, attempt: &Attempt) -> Result<(), Error> {
@@ -200,13 +198,13 @@ pub(super) fn unmined(connection: &Connection, effects: &mut Effects, transactio
     Ok(again as u64)
 }
 
-pub(super) fn finalized(connection: &Connection, transactions: &[u64]) -> Result<u64, Error> {
+pub(super) fn finalized(connection: &Connection, transactions: &[u64], now_ms: u64) -> Result<u64, Error> {
     let mut released = 0;
     for transaction in transactions {
         let id = *transaction as i64;
         connection
-            .prepare_cached("UPDATE transactions SET state = 'final' WHERE id = ?1 AND state = 'mined'")?
-            .execute([id])?;
+            .prepare_cached("UPDATE transactions SET state = 'final', final_at = ?2 WHERE id = ?1 AND state = 'mined'")?
+            .execute([id, now_ms as i64])?;
         let freed = connection
             .prepare_cached(
                 "UPDATE readings SET batch = NULL WHERE batch =

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.24;
+
+import {IWindlass} from "../src/IWindlass.sol";
+import {Fleet} from "./support/Fleet.sol";
+import {Vm} from "./support/Vm.sol";
+
+contract ReadingLogTest is Fleet {
+    uint256 private constant SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
+    uint256 private constant P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551;
+
+    function setUp() public {
+        _deploy();
+        _register(_secp(DOCK, SECRET));
+        _register(_p256(GATE, SECRET));
+    }
+
+    // ------------------------------------------------------------------------------------------- record
+
+    function test_record_emitsTheRun_andAdvancesTheSequence() public {
+        IWindlass.Run memory run = _run(DOCK, 1, 100);
+        _expectRecorded(run);
+        vm.startPrank(STRANGER);
+        windlass.record(_list(run));
+        vm.assertEq(_lastOf(DOCK), 100);
+        run = _run(DOCK, 101, 1);
+        _expectRecorded(run);
+        windlass.record(_list(run));
+        vm.assertEq(_lastOf(DOCK), 101);
+    }
+
+    function test_record_takesAP256Signature() public {
+        IWindlass.Run memory run = _run(GATE, 1, 7);
+        run.signature = _signP256(SECRET, _digest(run));
+        _expectRecorded(run);
+        windlass.record(_list(run));
+        vm.assertEq(_lastOf(GATE), 7);
+    }
+
+    function test_record_takesAP256Signature_whereTheChainHasNoPrecompile() public {
+        vm.setEvmVersion("cancun");
+        test_record_takesAP256Signature();
+        IWindlass.Run memory run = _run(GATE, 8, 1);
+        run.signature = _signP256(OTHER_SECRET, _digest(run));
+        _assertSkipped(run, IWindlass.SkipReason.BadSignature);
+    }
+
+    function test_record_takesA65ByteSignature() public {
+        IWindlass.Run memory run = _run(DOCK, 1, 1);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(SECRET, _digest(run));
+        run.signature = abi.encodePacked(r, s, v);
+        _expectRecorded(run);
+        windlass.record(_list(run));
+    }
+
+    function test_record_nothing_emitsNothing() public {
+        vm.recordLogs();
+        windlass.record(new IWindlass.Run[](0));
+        vm.assertEq(vm.getRecordedLogs().length, 0);
+    }
+
+    function test_record_badRuns_neverHarmTheirNeighbours() public {
+        IWindlass.Run[] memory runs = new IWindlass.Run[](5);
+        runs[0] = _run(STRANGE, 1, 1);
+        runs[1] = _run(DOCK, 1, 2);
+        runs[2] = _run(DOCK, 4, 1);
+        runs[3] = _run(DOCK, 3, 1);
+        runs[4] = _run(DOCK, 4, 1);
+        _expectSkipped(runs[0], IWindlass.SkipReason.UnknownDevice);
+        _expectRecorded(runs[1]);
+        _expectSkipped(runs[2], IWindlass.SkipReason.Gap);
+        _expectRecorded(runs[3]);
+        _expectRecorded(runs[4]);
+        windlass.record(runs);
+        vm.assertEq(_lastOf(DOCK), 4);
+    }
+
+    // --------------------------------------------------------------------------------------- the reasons
+
+    function test_record_anUnknownDevice_isSkipped() public {
+        _assertSkipped(_run(STRANGE, 1, 1), IWindlass.SkipReason.UnknownDevice);
+    }
+
+    function test_record_aRevokedDevice_isSkipped() public {
+        windlass.record(_list(_run(DOCK, 1, 1)));
+        vm.prank(OWNER);
+        windlass.revoke(DOCK);
+        _assertSkipped(_run(DOCK, 2, 1), IWindlass.SkipReason.Revoked);
+        _assertSkipped(_run(DOCK, 1, 1), IWindlass.SkipReason.AlreadyRecorded);
+    }
+
+    function test_record_anotherEpoch_isSkipped() public {
+        IWindlass.Run memory run = _run(DOCK, 1, 1);
+        run.epoch = 2;
+        run.signature = _compact(SECRET, _digest(run));
+        _assertSkipped(run, IWindlass.SkipReason.WrongEpoch);
+        IWindlass.Registration memory next = _secp(DOCK, OTHER_SECRET);
+        vm.prank(OWNER);
+        windlass.rotate(next);
+        _assertSkipped(_run(DOCK, 1, 1), IWindlass.SkipReason.WrongEpoch);
+        run.signature = _compact(OTHER_SECRET, _digest(run));
+        _expectRecorded(run);
+        windlass.record(_list(run));
+    }
+
+    function test_record_again_isSkipped() public {
+        windlass.record(_list(_run(DOCK, 1, 10)));
+        _assertSkipped(_run(DOCK, 1, 10), IWindlass.SkipReason.AlreadyRecorded);
+        _assertSkipped(_run(DOCK, 4, 2), IWindlass.SkipReason.AlreadyRecorded);
+        _assertSkipped(_run(DOCK, 10, 1), IWindlass.SkipReason.AlreadyRecorded);
+    }
+
+    function test_record_notRightAfterTheLast_isSkippedAsGap() public {
+        _assertSkipped(_run(DOCK, 2, 1), IWindlass.SkipReason.Gap);
+        windlass.record(_list(_run(DOCK, 1, 10)));
+        _assertSkipped(_run(DOCK, 12, 1), IWindlass.SkipReason.Gap);
+        _assertSkipped(_run(DOCK, 10, 2), IWindlass.SkipReason.Gap);
+        _assertSkipped(_run(DOCK, 1, 11), IWindlass.SkipReason.Gap);
+    }
+
+    function test_record_malformed_isSkipped() public {
+        _assertSkipped(_run(DOCK, 1, 0), IWindlass.SkipReason.Malformed);
+        _assertSkipped(_run(DOCK, 0, 1), IWindlass.SkipReason.Malformed);
+        _assertSkipped(_run(DOCK, 0, 0), IWindlass.SkipReason.Malformed);
+        _assertSkipped(_run(DOCK, type(uint64).max, type(uint32).max), IWindlass.SkipReason.Malformed);
+        _assertSkipped(_run(DOCK, 1 << 48, 1), IWindlass.SkipReason.Malformed);
+        _assertSkipped(_run(DOCK, type(uint48).max, 1), IWindlass.SkipReason.Gap);
+        IWindlass.Run memory run = _run(DOCK, 1, 1);
+        run.readings = "";
+        run.signature = _compact(SECRET, _digest(run));
+        _assertSkipped(run, IWindlass.SkipReason.Malformed);
+    }
+
+    function test_record_badSecp256k1Signatures_areSkipped() public {
+        IWindlass.Run memory run = _run(DOCK, 1, 1);
+        bytes32 digest = _digest(run);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(SECRET, digest);
+        bytes32 highS = bytes32(SECP256K1_ORDER - uint256(s));
+        _assertBadSignature(run, "");
+        _assertBadSignature(run, new bytes(64));
+        _assertBadSignature(run, new bytes(65));
+        _assertBadSignature(run, new bytes(66));
+        _assertBadSignature(run, _compact(OTHER_SECRET, digest));
+        _assertBadSignature(run, _signP256(SECRET, digest));
+        _assertBadSignature(run, abi.encodePacked(r, highS, v == 27 ? uint8(28) : uint8(27)));
+        _assertBadSignature(run, abi.encodePacked(r, s, v - 27));
+    }
+
+    function test_record_badP256Signatures_areSkipped() public {
+        IWindlass.Run memory run = _run(GATE, 1, 1);
+        bytes32 digest = _digest(run);
+        bytes memory good = _signP256(SECRET, digest);
+        (bytes32 r, bytes32 s) = abi.decode(good, (bytes32, bytes32));
+        _assertBadSignature(run, "");
+        _assertBadSignature(run, new bytes(64));
+        _assertBadSignature(run, _compact(SECRET, digest));
+        _assertBadSignature(run, _signP256(OTHER_SECRET, digest));
+        _assertBadSignature(run, abi.encodePacked(r, P256_ORDER - uint256(s)));
+        _assertBadSignature(run, abi.encodePacked(good, uint8(27)));
+    }
+
+    function test_record_forAnotherContractOrChain_isSkipped() public {
+        IWindlass.Run memory run = _run(DOCK, 1, 1);
+        vm.chainId(block.chainid + 1);
+        _assertSkipped(run, IWindlass.SkipReason.BadSignature);
+    }
+
+    function test_fuzz_record_aChangedRun_isNeverRecorded(
+        uint32 epoch,
+        uint64 first,
+        uint32 count,
+        bytes memory readings
+    ) public {
+        IWindlass.Run memory signed = _run(DOCK, 1, 3);
+        IWindlass.Run memory changed = IWindlass.Run(DOCK, epoch, first, count, readings, signed.signature);
+        vm.assume(keccak256(abi.encode(changed)) != keccak256(abi.encode(signed)));
+        windlass.record(_list(changed));
+        vm.assertEq(_lastOf(DOCK), 0);
+    }
+
+    function test_fuzz_record_anySignature_ofNoKey_isSkipped(bytes memory signature) public {
+        IWindlass.Run memory run = _run(DOCK, 1, 1);
+        vm.assume(keccak256(run.signature) != keccak256(signature));
+        _assertBadSignature(run, signature);
+    }
+
+    function test_fuzz_record_anySizeOfReadings_isEmittedAsGiven(uint32 count, bytes memory readings) public {
+        vm.assume(count > 0 && readings.length > 0);
+        IWindlass.Run memory run = IWindlass.Run(DOCK, 1, 1, count, readings, "");
+        run.signature = _compact(SECRET, _digest(run));
+        _expectRecorded(run);
+        windlass.record(_list(run));
+        vm.assertEq(_lastOf(DOCK), count);
+    }
+
+    // ------------------------------------------------------------------------------------- recordSigned
+
+    function test_recordSigned_emitsTheReading_inPackingTwo() public {
+        IWindlass.SignedReading[] memory readings = new IWindlass.SignedReading[](3);
+        readings[0] = _reading(DOCK, 1);
+        readings[1] = _reading(GATE, 1);
+        readings[1].signature = _signP256(SECRET, _digest(readings[1]));
+        readings[2] = _reading(DOCK, 2);
+        for (uint256 i = 0; i < readings.length; ++i) {
+            _expectRecorded(readings[i]);
+        }
+        vm.prank(STRANGER);
+        windlass.recordSigned(readings);
+        vm.assertEq(_lastOf(DOCK), 2);
+        vm.assertEq(_lastOf(GATE), 1);
+    }
+
+    function test_recordSigned_goesOnWhereRecordEnded() public {
+        windlass.record(_list(_run(DOCK, 1, 5)));
+        _expectRecorded(_reading(DOCK, 6));
+        windlass.recordSigned(_list(_reading(DOCK, 6)));
+        _expectRecorded(_run(DOCK, 7, 2));
+        windlass.record(_list(_run(DOCK, 7, 2)));
+    }
+
+    function test_recordSigned_hasTheSkipRulesOfRecord() public {
+        _assertSkipped(_reading(STRANGE, 1), IWindlass.SkipReason.UnknownDevice);
+        _assertSkipped(_reading(DOCK, 2), IWindlass.SkipReason.Gap);
+        _assertSkipped(_reading(DOCK, 0), IWindlass.SkipReason.Malformed);
+        _assertSkipped(_reading(GATE, 1), IWindlass.SkipReason.BadSignature);
+        IWindlass.SignedReading memory reading = _reading(DOCK, 1);
+        reading.payload = "";
+        _assertSkipped(reading, IWindlass.SkipReason.Malformed);
+        reading = _reading(DOCK, 1);
+        reading.epoch = 2;
+        _assertSkipped(reading, IWindlass.SkipReason.WrongEpoch);
+        windlass.recordSigned(_list(_reading(DOCK, 1)));
+        _assertSkipped(_reading(DOCK, 1), IWindlass.SkipReason.AlreadyRecorded);
+        vm.prank(OWNER);
+        windlass.revoke(DOCK);
+        _assertSkipped(_reading(DOCK, 2), IWindlass.SkipReason.Revoked);
+    }
+
+    function test_recordSigned_aRunSignature_isSkipped() public {
+        IWindlass.SignedReading memory reading = _reading(DOCK, 1);
+        reading.signature = _run(DOCK, 1, 1).signature;
+        _assertSkipped(reading, IWindlass.SkipReason.BadSignature);
+    }
+
+    function test_fuzz_recordSigned_aChangedReading_isNeverRecorded(
+        uint32 epoch,
+        uint64 sequence,
+        uint64 observedAt,
+        bytes memory payload
+    ) public {
+        IWindlass.SignedReading memory signed = _reading(DOCK, 1);
+        IWindlass.SignedReading memory changed =
+            IWindlass.SignedReading(DOCK, epoch, sequence, observedAt, payload, signed.signature);
+        vm.assume(keccak256(abi.encode(changed)) != keccak256(abi.encode(signed)));
+        windlass.recordSigned(_list(changed));
+        vm.assertEq(_lastOf(DOCK), 0);
+    }
+
+    // ------------------------------------------------------------------------------------------ helpers
+
+    function _expectRecorded(IWindlass.SignedReading memory reading) private {
+        vm.expectEmit(address(windlass));
+        bytes memory packed = abi.encodePacked(uint8(2), reading.observedAt, reading.payload);
+        emit IWindlass.Recorded(reading.device, reading.epoch, reading.sequence, 1, packed);
+    }
+
+    function _assertBadSignature(IWindlass.Run memory run, bytes memory signature) private {
+        run.signature = signature;
+        _assertSkipped(run, IWindlass.SkipReason.BadSignature);
+    }
+}

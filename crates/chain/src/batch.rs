@@ -1,0 +1,249 @@
+//! The rules of a batch: when it closes, what fits, and what its transaction carries. Pure.
+
+use std::time::Duration;
+
+use alloy::{
+    primitives::{Address, B256, Bytes, keccak256},
+    sol_types::{SolCall, SolValue},
+};
+use windlass_contract::{Barcode, IWindlass, Windlass};
+use windlass_journal::Unsettled;
+use windlass_reading::{DeviceId, Domain, Reading, Run, leaf, pack_run};
+
+use crate::{
+    Limits,
+    config::{MAX_CALLDATA_BYTES, MAX_TRANSACTION_GAS},
+};
+
+/// Gas limit of an anchor without ranges: measured 31–54k, calldata floor 36k; the rest is margin.
+const ANCHOR_GAS: u64 = 120_000;
+/// Gas limit of a `set`: 45,930 for the first value, 28,830 after.
+pub(crate) const SET_GAS: u64 = 80_000;
+/// Gas for each run of a `record`: signature check, sequence slot, event (measured about 17k; 40k with a new slot).
+const RUN_GAS: u64 = 60_000;
+/// EIP-7623: the calldata floor, 40 gas for a non-zero byte.
+const FLOOR_GAS_PER_BYTE: u64 = 40;
+/// What every transaction costs.
+const TRANSACTION_GAS: u64 = 21_000;
+/// ABI words around a run's bytes: offsets, six fields, lengths, signature.
+const RUN_OVERHEAD_BYTES: usize = 13 * 32;
+
+/// Whether waiting readings make a batch now.
+pub(crate) fn is_due(waiting: usize, oldest_age: Duration, limits: &Limits) -> bool {
+    waiting > 0 && (waiting >= limits.max_readings || oldest_age >= limits.max_wait)
+}
+
+/// A head of an anchor chain: `keccak256(abi.encode(previousHead, batch, root, count, logSize, logRoot, rangesHash))`.
+pub(crate) fn next_head(previous: B256, number: u64, root: B256, count: u32) -> B256 {
+    keccak256((previous, number, root, count, 0u64, B256::ZERO, B256::ZERO).abi_encode())
+}
+
+/// The leaves of an anchor batch, in the order of the readings.
+pub(crate) fn leaves(readings: &[Unsettled], domain: &Domain) -> Vec<B256> {
+    readings.iter().map(|u| leaf(&u.reading, domain.reading(&u.reading))).collect()
+}
+
+/// The calldata of an anchor.
+pub(crate) fn anchor_call(previous: B256, number: u64, root: B256, count: u32) -> (Bytes, u64) {
+    let call = Windlass::anchorCall {
+        previousHead: previous,
+        batch: number,
+        root,
+        count,
+        logSize: 0,
+        logRoot: B256::ZERO,
+        ranges: Vec::new(),
+    };
+    (call.abi_encode().into(), ANCHOR_GAS)
+}
+
+/// Consecutive readings of one device, packed and ready to be signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PackedRun {
+    pub(crate) device: DeviceId,
+    pub(crate) epoch: u32,
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) bytes: Bytes,
+    pub(crate) arrivals: Vec<u64>,
+    pub(crate) received_at_ms: Vec<u64>,
+}
+
+impl PackedRun {
+    /// What the device key signs.
+    pub(crate) fn digest(&self, domain: &Domain) -> B256 {
+        domain.run(&Run {
+            device: self.device.hash(),
+            epoch: self.epoch,
+            firstSequence: self.first,
+            count: self.count,
+            readingsHash: keccak256(&self.bytes),
+        })
+    }
+
+    /// As the contract takes it.
+    pub(crate) fn signed(&self, signature: Bytes) -> IWindlass::Run {
+        IWindlass::Run {
+            device: self.device.hash(),
+            epoch: self.epoch,
+            firstSequence: self.first,
+            count: self.count,
+            readings: self.bytes.clone(),
+            signature,
+        }
+    }
+}
+
+/// Groups waiting readings (arrival order) into runs that fit one transaction.
+///
+/// A device's readings are consecutive in arrival order, so each device gives one run, cut where its epoch
+/// changes, where a number is missing (the rest waits for the next batch) or where the transaction is full.
+pub(crate) fn runs(readings: Vec<Unsettled>) -> Vec<PackedRun> {
+    let mut order: Vec<DeviceId> = Vec::new();
+    let mut groups: std::collections::HashMap<DeviceId, Vec<Unsettled>> = std::collections::HashMap::new();
+    for unsettled in readings {
+        let device = &unsettled.reading.device;
+        if !groups.contains_key(device) {
+            order.push(device.clone());
+        }
+        groups.entry(device.clone()).or_default().push(unsettled);
+    }
+    let mut room_bytes = MAX_CALLDATA_BYTES;
+    let mut room_gas = MAX_TRANSACTION_GAS - TRANSACTION_GAS;
+    let mut runs = Vec::new();
+    for device in order {
+        let Some(group) = groups.remove(&device) else { continue };
+        let Some(run) = run(device, group, room_bytes, room_gas) else { continue };
+        let (bytes, gas) = cost(run.bytes.len());
+        room_bytes = room_bytes.saturating_sub(bytes);
+        room_gas = room_gas.saturating_sub(gas);
+        runs.push(run);
+    }
+    runs
+}
+
+/// Calldata bytes and gas of a run whose packed readings have this length.
+fn cost(packed_bytes: usize) -> (usize, u64) {
+    let bytes = RUN_OVERHEAD_BYTES + packed_bytes.next_multiple_of(32);
+    (bytes, RUN_GAS + bytes as u64 * FLOOR_GAS_PER_BYTE)
+}
+
+fn run(device: DeviceId, group: Vec<Unsettled>, room_bytes: usize, room_gas: u64) -> Option<PackedRun> {
+    let first = group.first()?;
+    let (epoch, start) = (first.reading.epoch, first.reading.sequence);
+    let mut members: Vec<Unsettled> = group
+        .into_iter()
+        .zip(start..)
+        .take_while(|(u, expected)| u.reading.sequence == *expected && u.reading.epoch == epoch)
+        .map(|(u, _)| u)
+        .collect();
+    loop {
+        let readings: Vec<Reading> = members.iter().map(|u| u.reading.clone()).collect();
+        let bytes = pack_run(&readings);
+        let (needs_bytes, needs_gas) = cost(bytes.len());
+        if needs_bytes <= room_bytes && needs_gas <= room_gas {
+            return Some(PackedRun {
+                device,
+                epoch,
+                first: start,
+                count: u32::try_from(members.len()).ok()?,
+                bytes: bytes.into(),
+                arrivals: members.iter().map(|u| u.arrival).collect(),
+                received_at_ms: members.iter().map(|u| u.received_at_ms).collect(),
+            });
+        }
+        members.truncate(members.len() / 2);
+        if members.is_empty() {
+            return None;
+        }
+    }
+}
+
+/// The calldata of a `record`, with its gas limit.
+pub(crate) fn record_call(runs: Vec<IWindlass::Run>) -> (Bytes, u64) {
+    let count = runs.len() as u64;
+    let data = Windlass::recordCall { runs }.abi_encode();
+    let gas = TRANSACTION_GAS + count * RUN_GAS + data.len() as u64 * FLOOR_GAS_PER_BYTE;
+    (data.into(), gas.min(MAX_TRANSACTION_GAS))
+}
+
+/// The calldata of a direct `set`; `None` when the payload is not a number (the device side refuses those).
+pub(crate) fn set_call(payload: &[u8]) -> Option<Bytes> {
+    let text = std::str::from_utf8(payload).ok()?;
+    let value = alloy::primitives::U256::from_str_radix(text, 10).ok()?;
+    Some(Barcode::setCall { value }.abi_encode().into())
+}
+
+/// The calldata of a registration of custodial secp256k1 keys, with its gas limit.
+pub(crate) fn register_call(devices: &[(DeviceId, Address)]) -> (Bytes, u64) {
+    let registrations = devices
+        .iter()
+        .map(|(device, address)| IWindlass::Registration {
+            device: device.hash(),
+            kind: SECP256K1,
+            key: address.to_vec().into(),
+        })
+        .collect();
+    let data = Windlass::registerCall { registrations }.abi_encode();
+    (data.into(), (TRANSACTION_GAS + devices.len() as u64 * 150_000).min(MAX_TRANSACTION_GAS))
+}
+
+/// `KeyKind.Secp256k1` of the contract; enums are `uint8` in the ABI.
+pub(crate) const SECP256K1: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(device: &str, sequences: impl IntoIterator<Item = u64>) -> Vec<Unsettled> {
+        sequences
+            .into_iter()
+            .map(|sequence| Unsettled {
+                arrival: sequence,
+                received_at_ms: 5,
+                reading: Reading {
+                    device: DeviceId::new(device).unwrap(),
+                    epoch: 1,
+                    sequence,
+                    observed_at_ms: 1_000 * sequence,
+                    payload: b"4006381333931".to_vec(),
+                },
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_batch_closes_when_full_or_old() {
+        let limits = Limits { max_readings: 10, max_wait: Duration::from_secs(1), ..Limits::default() };
+        assert!(!is_due(0, Duration::from_secs(9), &limits));
+        assert!(!is_due(9, Duration::from_millis(999), &limits));
+        assert!(is_due(9, Duration::from_secs(1), &limits));
+        assert!(is_due(10, Duration::ZERO, &limits));
+    }
+
+    #[test]
+    fn each_device_gives_one_run_of_consecutive_readings() {
+        let mut readings = waiting("a", 3..6);
+        readings.extend(waiting("b", [1, 2, 4]));
+        let runs = runs(readings);
+        let shape: Vec<_> = runs.iter().map(|r| (r.device.as_str(), r.first, r.count)).collect();
+        assert_eq!(shape, [("a", 3, 3), ("b", 1, 2)]);
+    }
+
+    #[test]
+    fn a_record_never_outgrows_a_transaction() {
+        let readings: Vec<_> = (0..400).flat_map(|d| waiting(&format!("d{d}"), 1..40)).collect();
+        let runs = runs(readings);
+        let signed = runs.iter().map(|r| r.signed(vec![1; 64].into())).collect();
+        let (data, gas) = record_call(signed);
+        assert!(data.len() <= 128 * 1024, "{}", data.len());
+        assert!(gas <= MAX_TRANSACTION_GAS);
+        assert!(runs.len() > 50);
+    }
+
+    #[test]
+    fn leading_zeros_do_not_change_the_number_on_chain() {
+        assert_eq!(set_call(b"007"), set_call(b"7"));
+        assert_eq!(set_call(b"7a"), None);
+    }
+}

@@ -1,0 +1,31 @@
+//! Submitter keys out of files; never out of arguments.
+
+use std::{fs, path::Path};
+
+use alloy::signers::local::PrivateKeySigner;
+
+use crate::{Error, Key};
+
+/// Reads a submitter's key. Relative paths are taken from `base`, the config file's directory.
+///
+/// # Errors
+/// [`Error::Key`] names the file and what is wrong with it, never its content.
+pub fn load(key: &Key, base: &Path) -> Result<PrivateKeySigner, Error> {
+    let read = |path: &Path| {
+        let path = base.join(path);
+        fs::read_to_string(&path).map_err(|e| Error::Key(format!("{}: {e}", path.display())))
+    };
+    if let Some(path) = &key.private_key_file {
+        let text = read(path)?;
+        return text
+            .trim()
+            .parse()
+            .map_err(|_| Error::Key(format!("{}: not a private key of 32 bytes in hex", path.display())));
+    }
+    let (Some(keystore), Some(passphrase)) = (&key.keystore, &key.passphrase_file) else {
+        return Err(Error::Key("needs private_key_file, or keystore with passphrase_file".into()));
+    };
+    let passphrase = read(passphrase)?;
+    PrivateKeySigner::decrypt_keystore(base.join(keystore), passphrase.trim_end_matches(['\r', '\n']))
+        .map_err(|_| Error::Key(format!("{}: wrong passphrase, or not a keystore", keystore.display())))
+}

@@ -1,0 +1,229 @@
+//! The nodes: reads fail over, a send goes to all, and every answer is one of three kinds.
+
+use std::{sync::atomic::{AtomicUsize, Ordering}, time::Instant};
+
+use alloy::{
+    eips::BlockNumberOrTag,
+    network::primitives::HeaderResponse,
+    primitives::{Address, B256, Bytes, U256, hex},
+    rpc::{
+        client::RpcClient,
+        json_rpc::{RpcRecv, RpcSend},
+        types::{Block, FeeHistory, Filter, Log, TransactionReceipt},
+    },
+    transports::{RpcError, TransportErrorKind, http::Http},
+};
+use futures::future::join_all;
+
+use crate::{
+    Config, Error,
+    errors::{self, Outcome},
+    metrics,
+};
+
+/// How many blocks of fee history an offer rests on.
+const FEE_HISTORY_BLOCKS: u64 = 5;
+
+/// A block as the follower needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockId {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: B256,
+    /// Its parent's hash.
+    pub parent: B256,
+}
+
+/// Several nodes of one chain.
+#[derive(Debug)]
+pub struct Nodes {
+    clients: Vec<RpcClient>,
+    /// The node that answered the last read.
+    preferred: AtomicUsize,
+}
+
+impl Nodes {
+    /// Clients for every URL in the config. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Url`] for what is not a URL, [`Error::Client`] when the TLS set-up fails.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        // Harmless when somebody was first: the provider is per process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .timeout(config.request_timeout)
+            .pool_idle_timeout(std::time::Duration::from_secs(30))
+            .build()
+            .map_err(|e| Error::Client(e.to_string()))?;
+        let clients = config
+            .rpc
+            .iter()
+            .map(|url| {
+                let parsed = url.parse().map_err(|_| Error::Url(url.clone()))?;
+                Ok(RpcClient::new(Http::with_client(http.clone(), parsed), true))
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        if clients.is_empty() {
+            return Err(Error::Url(String::new()));
+        }
+        Ok(Self { clients, preferred: AtomicUsize::new(0) })
+    }
+
+    /// Asks one node after the other, beginning with the one that answered last.
+    async fn read<P: RpcSend, R: RpcRecv>(&self, method: &'static str, params: P) -> Result<R, Error> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let count = self.clients.len();
+        let mut last = None;
+        for offset in 0..count {
+            let index = (first + offset) % count;
+            let Some(client) = self.clients.get(index) else { continue };
+            let started = Instant::now();
+            let answer = client.request::<P, R>(method, params.clone()).await;
+            metrics::rpc(method, if answer.is_ok() { "ok" } else { "error" }, started.elapsed());
+            match answer {
+                Ok(value) => {
+                    self.preferred.store(index, Ordering::Relaxed);
+                    return Ok(value);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(Error::Node { method, text: last.map_or_else(String::new, |e| short(&e)) })
+    }
+
+    /// Sends signed bytes to every node. One acceptance is enough; a rejection counts only when nobody accepted
+    /// and every node answered.
+    pub async fn send(&self, raw: &Bytes) -> Outcome {
+        let hex = hex::encode_prefixed(raw);
+        let sends = self.clients.iter().map(|client| {
+            let hex = hex.clone();
+            async move {
+                let started = Instant::now();
+                let answer = client.request::<_, B256>("eth_sendRawTransaction", (hex,)).await;
+                let outcome = match answer {
+                    Ok(_) => Outcome::Accepted,
+                    Err(RpcError::ErrorResp(payload)) => errors::read(&payload.message),
+                    Err(other) => Outcome::Unknown(short(&other)),
+                };
+                metrics::rpc("eth_sendRawTransaction", outcome.label(), started.elapsed());
+                outcome
+            }
+        });
+        join_all(sends).await.into_iter().reduce(merge).unwrap_or_else(|| Outcome::Unknown("no node".into()))
+    }
+
+    /// The chain's id.
+    pub async fn chain_id(&self) -> Result<u64, Error> {
+        let id: U256 = self.read("eth_chainId", ()).await?;
+        u64::try_from(id).map_err(|_| Error::Answer("eth_chainId"))
+    }
+
+    /// The newest block.
+    pub async fn latest(&self) -> Result<BlockId, Error> {
+        self.block_at(BlockNumberOrTag::Latest).await?.ok_or(Error::Answer("eth_getBlockByNumber"))
+    }
+
+    /// The block at a height or tag, `None` where the node has none.
+    pub async fn block_at(&self, at: BlockNumberOrTag) -> Result<Option<BlockId>, Error> {
+        let block: Option<Block<B256>> = self.read("eth_getBlockByNumber", (at, false)).await?;
+        Ok(block.map(|b| BlockId {
+            number: b.header.number,
+            hash: b.header.hash(),
+            parent: b.header.parent_hash,
+        }))
+    }
+
+    /// A whole block with its transactions, by hash: what a proof is made of.
+    pub async fn full_block(&self, hash: B256) -> Result<Option<Block>, Error> {
+        self.read("eth_getBlockByHash", (hash, true)).await
+    }
+
+    /// All receipts of the block with this hash.
+    pub async fn receipts(&self, hash: B256) -> Result<Vec<TransactionReceipt>, Error> {
+        let receipts: Option<Vec<TransactionReceipt>> = self.read("eth_getBlockReceipts", (hash,)).await?;
+        receipts.ok_or(Error::Answer("eth_getBlockReceipts"))
+    }
+
+    /// The receipt of one transaction, `None` while it is not included.
+    pub async fn receipt(&self, tx: B256) -> Result<Option<TransactionReceipt>, Error> {
+        self.read("eth_getTransactionReceipt", (tx,)).await
+    }
+
+    /// The account's next nonce on the canonical chain.
+    pub async fn nonce(&self, account: Address) -> Result<u64, Error> {
+        let nonce: U256 = self.read("eth_getTransactionCount", (account, BlockNumberOrTag::Latest)).await?;
+        u64::try_from(nonce).map_err(|_| Error::Answer("eth_getTransactionCount"))
+    }
+
+    /// The account's balance, wei.
+    pub async fn balance(&self, account: Address) -> Result<U256, Error> {
+        self.read("eth_getBalance", (account, BlockNumberOrTag::Latest)).await
+    }
+
+    /// The code at an address, empty where there is none.
+    pub async fn code(&self, address: Address) -> Result<Bytes, Error> {
+        self.read("eth_getCode", (address, BlockNumberOrTag::Latest)).await
+    }
+
+    /// A read-only contract call.
+    pub async fn call(&self, to: Address, data: Bytes) -> Result<Bytes, Error> {
+        let request = serde_json::json!({ "to": to, "input": data });
+        self.read("eth_call", (request, BlockNumberOrTag::Latest)).await
+    }
+
+    /// Logs that match a filter.
+    pub async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, Error> {
+        self.read("eth_getLogs", (filter.clone(),)).await
+    }
+
+    /// The next block's base fee and the recent median tip, wei.
+    pub async fn market(&self) -> Result<(u64, u64), Error> {
+        let history: FeeHistory = self
+            .read("eth_feeHistory", (U256::from(FEE_HISTORY_BLOCKS), BlockNumberOrTag::Latest, [50.0f64]))
+            .await?;
+        let base = history.base_fee_per_gas.last().copied().unwrap_or(0);
+        let mut tips: Vec<u128> =
+            history.reward.unwrap_or_default().iter().filter_map(|r| r.first().copied()).collect();
+        tips.sort_unstable();
+        let tip = tips.get(tips.len() / 2).copied().unwrap_or(0);
+        Ok((u64::try_from(base).unwrap_or(u64::MAX), u64::try_from(tip).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Joins the answers of two nodes to the same bytes.
+fn merge(a: Outcome, b: Outcome) -> Outcome {
+    match (a, b) {
+        (Outcome::Accepted, _) | (_, Outcome::Accepted) => Outcome::Accepted,
+        (Outcome::Unknown(text), _) | (_, Outcome::Unknown(text)) => Outcome::Unknown(text),
+        (rejected, _) => rejected,
+    }
+}
+
+/// An RPC error in a line, without a URL that may hold a key.
+fn short(error: &RpcError<TransportErrorKind>) -> String {
+    let text = match error {
+        RpcError::ErrorResp(payload) => payload.message.to_string(),
+        RpcError::Transport(TransportErrorKind::HttpError(http)) => format!("HTTP status {}", http.status),
+        RpcError::Transport(_) => "no connection or no answer in time".into(),
+        RpcError::NullResp => "empty answer".into(),
+        _ => "the answer could not be read".into(),
+    };
+    text.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errors::Rejection;
+
+    #[test]
+    fn a_rejection_counts_only_when_no_node_accepted_and_all_answered() {
+        let rejected = || Outcome::Rejected(Rejection::Underpriced);
+        let unknown = || Outcome::Unknown("time-out".into());
+        assert_eq!(merge(rejected(), Outcome::Accepted), Outcome::Accepted);
+        assert_eq!(merge(unknown(), Outcome::Accepted), Outcome::Accepted);
+        assert_eq!(merge(rejected(), unknown()), unknown());
+        assert_eq!(merge(rejected(), rejected()), rejected());
+    }
+}

@@ -1,0 +1,172 @@
+//! Writing before sending: the journal has every signed byte before it leaves, replacements too.
+
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use tokio::time::Instant;
+use windlass_journal::{BatchDraft, TransactionDraft};
+
+use super::{Worker, now_ms};
+use crate::{
+    Error,
+    errors::{Outcome, Rejection},
+    fees::Fees,
+    lane::{Open, Request},
+    metrics,
+};
+
+/// The same bytes go out again after this long without inclusion.
+const RESEND_AFTER: Duration = Duration::from_secs(3);
+
+impl Worker {
+    /// Signs, journals and sends one transaction. When it returns the transaction is durable, whatever the node said.
+    pub(super) async fn open(
+        &mut self,
+        account: Address,
+        request: Request,
+        batch: Option<(BatchDraft, Vec<u64>)>,
+    ) -> Result<(), Error> {
+        if request.gas > crate::config::MAX_TRANSACTION_GAS {
+            return Err(Error::TooMuchGas { account, gas: request.gas });
+        }
+        let fees = self.offer();
+        let chain_id = self.setup.config.chain_id;
+        let Some(lane) = self.lanes.get(&account) else { return Ok(()) };
+        let attempt = lane.attempt(&request, chain_id, fees, self.setup.signatory.as_ref()).await?;
+        let nonce = lane.next_nonce;
+        let draft = TransactionDraft { account, nonce, kind: request.kind.clone(), attempt: attempt.clone() };
+        let (batch, received_at_ms) = batch.map_or((None, Vec::new()), |(b, r)| (Some(b), r));
+        let anchor = batch.as_ref().and_then(|b| Some((b.number, b.head?)));
+        let opened = self.setup.ledger.open(draft, batch).await;
+        if let Err(windlass_journal::Error::NonceTaken { .. }) = &opened {
+            // The journal knows better than this lane; take its word and build the transaction again.
+            self.load_lane(account).await?;
+        }
+        let opened = opened?;
+        self.pending.insert(attempt.hash, (account, nonce));
+        let head = self.follower.head().map_or(0, |h| h.number);
+        let Some(lane) = self.lanes.get_mut(&account) else { return Ok(()) };
+        lane.next_nonce = nonce + 1;
+        if let Some(anchor) = anchor {
+            lane.anchor = anchor;
+        }
+        let open = Open {
+            id: opened.transaction,
+            kind: request.kind,
+            batch: opened.batch,
+            readings: received_at_ms.len() as u64,
+            received_at_ms,
+            attempts: vec![attempt],
+            inclusion: None,
+            created_at_ms: now_ms(),
+            attempted_at_block: head,
+            sent: None,
+        };
+        lane.open.insert(nonce, open);
+        self.send(account, nonce).await;
+        Ok(())
+    }
+
+    /// Sends the newest attempt of an open transaction to all nodes.
+    async fn send(&mut self, account: Address, nonce: u64) {
+        let Some(open) = self.lanes.get_mut(&account).and_then(|l| l.open.get_mut(&nonce)) else { return };
+        let Some(raw) = open.newest().map(|a| a.raw.clone()) else { return };
+        open.sent = Some(Instant::now());
+        let outcome = self.nodes.send(&raw).await;
+        metrics::transaction(outcome.label());
+        let trouble = match &outcome {
+            Outcome::Accepted => None,
+            // Included a moment ago, or its successor is in the pool: the receipt tells.
+            Outcome::Rejected(Rejection::NonceTooLow) => None,
+            Outcome::Rejected(rejection) => Some(format!("nonce {nonce} refused: {rejection:?}")),
+            Outcome::Unknown(text) => Some(format!("nonce {nonce} unanswered: {text}")),
+        };
+        if let Some(text) = &trouble {
+            tracing::warn!(%account, nonce, "{text}");
+        }
+        let Some(lane) = self.lanes.get_mut(&account) else { return };
+        if matches!(outcome, Outcome::Rejected(Rejection::InsufficientFunds)) {
+            lane.balance_checked = None;
+        }
+        if matches!(outcome, Outcome::Rejected(Rejection::Underpriced)) {
+            // Too cheap even to wait in the pool: due for a replacement at once.
+            if let Some(open) = lane.open.get_mut(&nonce) {
+                open.attempted_at_block = 0;
+            }
+        }
+        lane.trouble = trouble;
+    }
+
+    /// Sends again what has no inclusion, and replaces what has waited too long.
+    pub(super) async fn resend(&mut self) -> Result<(), Error> {
+        let head = self.follower.head().map_or(0, |h| h.number);
+        let patience = self.setup.config.bump_after_blocks;
+        let mut again = Vec::new();
+        let mut stuck = Vec::new();
+        for lane in self.lanes.values() {
+            let waiting = lane.open.iter().filter(|(_, o)| o.inclusion.is_none());
+            for (position, (nonce, open)) in waiting.enumerate() {
+                // Only the lowest nonce can be stuck by its price; the ones above wait for it.
+                if position == 0 && head >= open.attempted_at_block.saturating_add(patience) && open.sent.is_some() {
+                    stuck.push((lane.account, *nonce));
+                } else if open.sent.is_none_or(|at| at.elapsed() >= RESEND_AFTER) {
+                    again.push((lane.account, *nonce));
+                }
+            }
+        }
+        for (account, nonce) in stuck {
+            self.replace(account, nonce, head).await?;
+            self.send(account, nonce).await;
+        }
+        for (account, nonce) in again {
+            self.send(account, nonce).await;
+        }
+        Ok(())
+    }
+
+    /// Journals a dearer attempt; at the cap the old one stays and an alarm is raised.
+    async fn replace(&mut self, account: Address, nonce: u64, head: u64) -> Result<(), Error> {
+        let cap = self.setup.config.max_fee.per_gas();
+        let offer = self.offer();
+        let Some(lane) = self.lanes.get(&account) else { return Ok(()) };
+        let Some(open) = lane.open.get(&nonce) else { return Ok(()) };
+        let Some(old) = open.newest().cloned() else { return Ok(()) };
+        let id = open.id;
+        let paid = Fees { max_fee_wei: old.max_fee_wei, tip_wei: old.tip_wei };
+        let replacement = match paid.bump(offer, cap) {
+            None => None,
+            Some(fees) => Some(lane.replacement(&old, fees, self.setup.signatory.as_ref()).await?),
+        };
+        let Some(attempt) = replacement else {
+            tracing::warn!(%account, nonce, "a replacement would cost more than max_fee; the same bytes go out again");
+            if let Some(lane) = self.lanes.get_mut(&account) {
+                lane.fee_capped = true;
+                if let Some(open) = lane.open.get_mut(&nonce) {
+                    open.attempted_at_block = head;
+                }
+            }
+            return Ok(());
+        };
+        self.setup.ledger.add_attempt(id, attempt.clone()).await?;
+        tracing::info!(%account, nonce, max_fee_wei = attempt.max_fee_wei, "replacing a stuck transaction");
+        metrics::replaced();
+        self.pending.insert(attempt.hash, (account, nonce));
+        if let Some(open) = self.lanes.get_mut(&account).and_then(|l| l.open.get_mut(&nonce)) {
+            open.attempts.push(attempt);
+            open.attempted_at_block = head;
+        }
+        Ok(())
+    }
+
+    /// Reads the market for the next offers.
+    pub(super) async fn price(&mut self) -> Result<(), Error> {
+        let (base_fee_wei, tip_wei) = self.nodes.market().await?;
+        self.fees = Some(Fees::offer(base_fee_wei, tip_wei, self.setup.config.max_fee.per_gas()));
+        Ok(())
+    }
+
+    fn offer(&self) -> Fees {
+        let cap = self.setup.config.max_fee.per_gas();
+        self.fees.unwrap_or_else(|| Fees::offer(cap / 4, 0, cap))
+    }
+}
