@@ -28,10 +28,7 @@ mod tests {
     fn the_pinned_signatures_have_not_moved() {
         let table = [
             (Windlass::recordCall::SIGNATURE, "record((bytes32,uint32,uint64,uint32,bytes,bytes)[])"),
-            (
-                Windlass::recordSignedCall::SIGNATURE,
-                "recordSigned((bytes32,uint32,uint64,uint64,bytes,bytes)[])",
-            ),
+            (Windlass::recordSignedCall::SIGNATURE, "recordSigned((bytes32,uint32,uint64,uint64,bytes,bytes)[])"),
             (
                 Windlass::anchorCall::SIGNATURE,
                 "anchor(bytes32,uint64,bytes32,uint32,uint64,bytes32,(bytes32,uint64,uint64)[])",
@@ -40,10 +37,7 @@ mod tests {
             (Windlass::rotateCall::SIGNATURE, "rotate((bytes32,uint8,bytes))"),
             (Windlass::Recorded::SIGNATURE, "Recorded(bytes32,uint32,uint64,uint32,bytes)"),
             (Windlass::Skipped::SIGNATURE, "Skipped(bytes32,uint32,uint64,uint32,uint8)"),
-            (
-                Windlass::Anchored::SIGNATURE,
-                "Anchored(address,uint64,bytes32,uint32,uint64,bytes32,bytes32)",
-            ),
+            (Windlass::Anchored::SIGNATURE, "Anchored(address,uint64,bytes32,uint32,uint64,bytes32,bytes32)"),
             (Barcode::setCall::SIGNATURE, "set(uint256)"),
             (Barcode::getCall::SIGNATURE, "get()"),
         ];

@@ -82,9 +82,7 @@ mod tests {
 
     #[test]
     fn code_with_other_immutables_is_ours_and_any_other_change_is_not() {
-        for (template, is_ours) in
-            [(&WINDLASS, is_windlass_code as fn(&[u8]) -> bool), (&BARCODE, is_barcode_code)]
-        {
+        for (template, is_ours) in [(&WINDLASS, is_windlass_code as fn(&[u8]) -> bool), (&BARCODE, is_barcode_code)] {
             let template = template.as_ref().unwrap();
             assert!(!template.holes.is_empty());
             let mut deployed = template.code.clone();
@@ -99,13 +97,6 @@ mod tests {
             assert!(!is_ours(&[]));
         }
         assert!(!is_windlass_code(&BARCODE.as_ref().unwrap().code));
-    }
-
-    #[test]
-    fn zz_temporary() {
-        let v: Value = serde_json::from_str(include_str!("/tmp/proof_scratch/codes.json")).unwrap();
-        assert!(is_windlass_code(&hex::decode(v["w"].as_str().unwrap()).unwrap()));
-        assert!(is_barcode_code(&hex::decode(v["b"].as_str().unwrap()).unwrap()));
     }
 
     #[test]

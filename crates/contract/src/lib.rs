@@ -1,10 +1,7 @@
 //! What the contracts look like from Rust: calldata, events, creation code, and what a revert means.
 //!
 //! Everything comes from the committed artifacts of `contracts/`; nothing here talks to a node.
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod bindings;
 mod code;

@@ -163,6 +163,21 @@ pub struct TransactionRow {
     pub created_at_ms: u64,
 }
 
+/// Readings by how far they have come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// All that were accepted, whatever became of them since.
+    pub accepted: u64,
+    /// Mined or final.
+    pub mined: u64,
+    /// Final.
+    pub finalized: u64,
+    /// Refused inputs that are kept.
+    pub quarantined: u64,
+    /// Gas used by the settlement transactions that are included.
+    pub gas_used: u64,
+}
+
 /// A refused input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuarantineRow {
@@ -180,7 +195,6 @@ pub struct QuarantineRow {
     pub received_at_ms: u64,
 }
 
-/// Keeps `Reject` in the public surface of quarantine rows' reason names.
 impl QuarantineRow {
     /// The reason as the closed enum, where this program knows it.
     pub fn reject(&self) -> Option<Reject> {

@@ -6,7 +6,7 @@ use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
     Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion, OpenTransaction, Opened,
-    QuarantineRow, ReadingRow, Refusal, Refused, TransactionDraft, TransactionRow, Unsettled,
+    QuarantineRow, ReadingRow, Refusal, Refused, Totals, TransactionDraft, TransactionRow, Unsettled,
 };
 
 /// What the device actors need.
@@ -120,6 +120,12 @@ pub trait Listing: Send + Sync + 'static {
 
     /// Transactions with their attempts' count, oldest first.
     async fn transactions(&self, filter: Filter) -> Result<Vec<TransactionRow>, Error>;
+
+    /// How many readings there are, by how far they have come.
+    async fn totals(&self) -> Result<Totals, Error>;
+
+    /// For each reading mined at or after `since_ms`: milliseconds from received to mined, and to final.
+    async fn confirmations(&self, since_ms: u64) -> Result<Vec<(u64, Option<u64>)>, Error>;
 
     /// Quarantine rows, oldest first.
     async fn quarantined(&self, filter: Filter) -> Result<Vec<QuarantineRow>, Error>;

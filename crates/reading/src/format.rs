@@ -126,6 +126,12 @@ struct Envelope {
     id: Option<String>,
 }
 
+/// Unix milliseconds of an RFC 3339 time with its offset; `None` for anything else and before 1970.
+pub fn parse_rfc3339_ms(text: &str) -> Option<u64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(time.as_millisecond()).ok()
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum At {
@@ -141,11 +147,7 @@ fn json(bytes: &[u8], received_at_ms: u64) -> Decoded {
     let observed_at_ms = match envelope.at {
         None => received_at_ms,
         Some(At::UnixMs(ms)) => ms,
-        Some(At::Rfc3339(text)) => text
-            .parse::<jiff::Timestamp>()
-            .ok()
-            .and_then(|t| u64::try_from(t.as_millisecond()).ok())
-            .ok_or(Reject::BadTime)?,
+        Some(At::Rfc3339(text)) => parse_rfc3339_ms(&text).ok_or(Reject::BadTime)?,
     };
     // Beyond the year 9999 no calendar agrees, and SQLite's integers are signed.
     if observed_at_ms > 253_402_300_799_999 {

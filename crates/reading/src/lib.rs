@@ -19,7 +19,7 @@ mod settlement;
 
 pub use device_id::{DeviceId, InvalidDeviceId};
 pub use digest::{Domain, Reading as SignedReading, Run};
-pub use format::{Decoded, Format};
+pub use format::{Decoded, Format, parse_rfc3339_ms};
 pub use gtin::{check_digit, is_gtin};
 pub use leaf::{leaf, leaf_tag};
 pub use packing::{PackingError, pack_run, unpack_run, unpack_single};

@@ -8,7 +8,7 @@ use super::{
     Sqlite,
     convert::{address_at, hash_at, opt_hash_at, opt_u64_at, reading_at, settlement_at, u64_at},
 };
-use crate::{BatchRow, Error, Filter, Listing, QuarantineRow, ReadingRow, State, TransactionRow};
+use crate::{BatchRow, Error, Filter, Listing, QuarantineRow, ReadingRow, State, Totals, TransactionRow};
 
 const READINGS: &str = "SELECT r.arrival, d.name, r.epoch, r.sequence, r.observed_at, r.payload, r.received_at,
     r.settlement, r.batch, t.state, t.success, t.tx, t.block_number, t.block_hash
@@ -168,6 +168,45 @@ impl Listing for Sqlite {
 
     async fn transactions(&self, filter: Filter) -> Result<Vec<TransactionRow>, Error> {
         self.list(query(TRANSACTIONS, &filter, (None, "t.created_at", "t.id")), transaction_row).await
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        self.scan(|c| {
+            let count = |sql: &str| c.query_row(sql, [], |row| u64_at(row, 0));
+            let (mined, finalized, gas_used) = c.query_row(
+                "SELECT COALESCE(SUM(b.count - b.released) FILTER (WHERE t.success), 0),
+                        COALESCE(SUM(b.count - b.released) FILTER (WHERE t.success AND t.state = 'final'), 0),
+                        COALESCE(SUM(t.gas_used), 0)
+                 FROM batches b JOIN transactions t ON t.id = b.\"transaction\"",
+                [],
+                |row| Ok((u64_at(row, 0)?, u64_at(row, 1)?, u64_at(row, 2)?)),
+            )?;
+            Ok(Totals {
+                accepted: count("SELECT COUNT(*) FROM readings")?,
+                mined,
+                finalized,
+                quarantined: count("SELECT COUNT(*) FROM quarantine")?,
+                gas_used,
+            })
+        })
+        .await
+    }
+
+    async fn confirmations(&self, since_ms: u64) -> Result<Vec<(u64, Option<u64>)>, Error> {
+        self.scan(move |c| {
+            let mut statement = c.prepare_cached(
+                "SELECT MAX(t.mined_at - r.received_at, 0), MAX(t.final_at - r.received_at, 0)
+                 FROM transactions t JOIN batches b ON b.\"transaction\" = t.id JOIN readings r ON r.batch = b.id
+                 WHERE t.success AND t.mined_at >= ?1",
+            )?;
+            let rows = statement
+                .query_map([i64::try_from(since_ms).unwrap_or(i64::MAX)], |row| {
+                    Ok((u64_at(row, 0)?, opt_u64_at(row, 1)?))
+                })?
+                .collect::<Result<_, _>>()?;
+            Ok(rows)
+        })
+        .await
     }
 
     async fn quarantined(&self, filter: Filter) -> Result<Vec<QuarantineRow>, Error> {

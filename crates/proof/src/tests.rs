@@ -1,0 +1,6 @@
+//! Whole proof files, on blocks that the tests make up: round trips, and everything that must be refused.
+
+mod anvil;
+mod block;
+mod hostile;
+mod roundtrip;

@@ -1,0 +1,404 @@
+//! One scanner: connects, reads on schedule, waits for answers, and connects again when the link breaks.
+
+use std::{future, io, ops::ControlFlow, pin::pin, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use crate::{
+    codes::mix,
+    link::{self, Receiver, Sender, Session, Signal},
+    load::{Fault, Load, Scanner},
+    progress::Progress,
+    report::{Entry, Tally},
+    schedule::Schedule,
+    window::{Message, Sent, Window},
+};
+
+/// A wake-up later than this after the due time is no timer's slack: the reading had to wait.
+const TIMER_SLACK: Duration = Duration::from_millis(5);
+/// First and longest pause before connecting again.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How long to wait for our DISCONNECT to leave.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// [`Fault::Malformed`] and [`Fault::Duplicate`] strike once in so many readings.
+const FAULT_EVERY: u64 = 10;
+/// Which of them, so that short runs have some and no reading has both.
+const MALFORMED_AT: u64 = 1;
+const DUPLICATE_AT: u64 = 3;
+const MALFORMED_PAYLOAD: &str = "NOTABARCODE";
+
+/// Where the run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Scanners connect; nothing falls due yet.
+    Connect,
+    /// Readings fall due, counted from `start`.
+    Publish { start: Instant },
+    /// Nothing new falls due after `end`; what is open has until `deadline`.
+    Drain { start: Instant, end: Instant, deadline: Instant },
+}
+
+/// What all scanners of a run share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) load: Load,
+    pub(crate) progress: Arc<Progress>,
+    /// Bounds simultaneous connection attempts: a listener's backlog is short.
+    pub(crate) dialling: Semaphore,
+}
+
+/// How a connection ended.
+enum End {
+    /// Everything is answered, or time is up.
+    Finished,
+    /// The link broke against our will.
+    Broken(io::Error),
+    /// We dropped it on purpose.
+    Dropped,
+}
+
+pub(crate) struct Device {
+    shared: Arc<Shared>,
+    scanner: Scanner,
+    index: u64,
+    topic: String,
+    schedule: Schedule,
+    phase: watch::Receiver<Phase>,
+    window: Window,
+    /// The next reading of the schedule to be handed over.
+    next: u64,
+    connected: bool,
+    /// Open messages were handed to an earlier link and must be given to this one.
+    stale: bool,
+    closing: bool,
+    link_dropped: bool,
+    tally: Tally,
+}
+
+impl Device {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize, phase: watch::Receiver<Phase>) -> Option<Self> {
+        let load = &shared.load;
+        let scanner = load.scanners.get(index)?.clone();
+        let schedule = Schedule::new(load.rate_hz, load.duration, index, load.scanners.len());
+        Some(Self {
+            topic: scanner.readings_topic(),
+            scanner,
+            index: index as u64,
+            schedule,
+            phase,
+            window: Window::default(),
+            next: 0,
+            connected: false,
+            stale: false,
+            closing: false,
+            link_dropped: false,
+            tally: Tally::default(),
+            shared,
+        })
+    }
+
+    /// Runs until everything is answered or the deadline passes.
+    pub(crate) async fn run(mut self) -> Tally {
+        let keep = self.shared.load.keeps_session();
+        let mut session = if keep { Session::Keep } else { Session::Clean };
+        let mut backoff = BACKOFF_FIRST;
+        loop {
+            let was_connected = match self.connection(session).await {
+                (End::Finished, _) => break,
+                (End::Dropped, _) => true,
+                (End::Broken(error), connected) => {
+                    self.note_broken(&error, connected);
+                    connected
+                }
+            };
+            if was_connected {
+                backoff = BACKOFF_FIRST;
+                session = if keep { Session::Resume } else { Session::Clean };
+            }
+            if self.rest(backoff).await.is_break() {
+                break;
+            }
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+        if keep {
+            self.discard_session().await;
+        }
+        self.finish()
+    }
+
+    /// One connection from its first packet to its end; whether it ever stood.
+    async fn connection(&mut self, session: Session) -> (End, bool) {
+        self.stale = !self.window.is_empty();
+        let shared = Arc::clone(&self.shared);
+        let Ok(permit) = shared.dialling.acquire().await else {
+            return (End::Finished, false);
+        };
+        let (sender, mut receiver) = link::open(&shared.load, &self.scanner, session);
+        let end = self.converse(&sender, &mut receiver, permit).await;
+        let stood = std::mem::take(&mut self.connected);
+        if stood {
+            shared.progress.record_gone();
+        }
+        (end, stood)
+    }
+
+    async fn converse(
+        &mut self,
+        sender: &Sender,
+        receiver: &mut Receiver,
+        permit: SemaphorePermit<'_>,
+    ) -> End {
+        let mut permit = Some(permit);
+        loop {
+            let signal = {
+                // Polled to its end: a poll dropped half way could lose a packet.
+                let mut poll = pin!(receiver.poll());
+                loop {
+                    let wake = self.next_wake();
+                    tokio::select! {
+                        signal = &mut poll => break signal,
+                        () = sleep_until_some(wake) => {
+                            if let ControlFlow::Break(end) = self.on_time(sender) {
+                                return end;
+                            }
+                        }
+                        Ok(()) = self.phase.changed() => {}
+                    }
+                }
+            };
+            match signal {
+                Err(_) if self.closing => return End::Finished,
+                Err(error) => return End::Broken(error),
+                Ok(Signal::Connected { session_present }) => {
+                    permit.take();
+                    self.on_connected(session_present, receiver);
+                }
+                Ok(Signal::Sent(packet_id)) => {
+                    if let Some(sent) = self.window.sent(packet_id)
+                        && self.on_sent(sent)
+                    {
+                        return End::Dropped;
+                    }
+                }
+                Ok(Signal::Answered { packet_id, refusal }) => self.on_answer(packet_id, refusal),
+                Ok(Signal::Closing) => return End::Finished,
+                Ok(Signal::Other) => {}
+            }
+        }
+    }
+
+    fn on_connected(&mut self, session_present: bool, receiver: &mut Receiver) {
+        self.connected = true;
+        let progress = &self.shared.progress;
+        progress.record_connected();
+        if session_present {
+            let again = self.window.resume();
+            Progress::add(&progress.redelivered, again.len() as u64);
+            receiver.redeliver(&self.topic, again);
+        } else {
+            Progress::add(&progress.resent, self.window.forget_link());
+        }
+    }
+
+    /// Counts what went on the wire; true when a fault wants the link dropped now.
+    fn on_sent(&mut self, sent: Sent) -> bool {
+        if !sent.first {
+            return false;
+        }
+        let progress = &self.shared.progress;
+        Progress::add(&progress.published, 1);
+        Progress::add(&progress.malformed, u64::from(sent.malformed));
+        let load = &self.shared.load;
+        load.has(Fault::Duplicate) && sent.position % FAULT_EVERY == DUPLICATE_AT
+    }
+
+    fn on_answer(&mut self, packet_id: u16, refusal: Option<String>) {
+        let Some(message) = self.window.answered(packet_id) else { return };
+        if let Some(reason) = refusal {
+            self.shared.progress.record_refusal(reason, message.malformed);
+            return;
+        }
+        self.shared.progress.record_ack(message.since.elapsed());
+        if self.shared.load.ledger && !message.malformed {
+            self.tally.ledger.push(Entry {
+                device: self.scanner.id.clone(),
+                payload: message.payload,
+                resent: message.resent,
+            });
+        }
+    }
+
+    /// When something is to be done without the broker's doing.
+    fn next_wake(&self) -> Option<Instant> {
+        let phase = *self.phase.borrow();
+        if let Phase::Drain { deadline, .. } = phase {
+            let busy = self.closing || !(self.can_send() || self.is_done(phase));
+            return Some(if busy { deadline } else { Instant::now() });
+        }
+        let Phase::Publish { start } = phase else { return None };
+        if !self.can_send() {
+            return None;
+        }
+        if self.stale {
+            return Some(Instant::now());
+        }
+        (self.next < self.schedule.count()).then(|| start + self.schedule.due(self.next))
+    }
+
+    /// Hands over what is due, or closes when nothing is open any more.
+    fn on_time(&mut self, sender: &Sender) -> ControlFlow<End> {
+        let phase = *self.phase.borrow();
+        let now = Instant::now();
+        if let Phase::Drain { deadline, .. } = phase
+            && now >= deadline
+        {
+            return ControlFlow::Break(End::Finished);
+        }
+        if self.closing {
+            return ControlFlow::Continue(());
+        }
+        if self.can_send() {
+            self.hand_over(sender, phase, now)?;
+        }
+        if self.is_done(phase) {
+            self.closing = true;
+            if !self.connected || !sender.disconnect() {
+                return ControlFlow::Break(End::Finished);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn hand_over(&mut self, sender: &Sender, phase: Phase, now: Instant) -> ControlFlow<End> {
+        let load = &self.shared.load;
+        if std::mem::take(&mut self.stale) {
+            for payload in self.window.unsent() {
+                if !sender.publish(&self.topic, load.qos, payload) {
+                    return ControlFlow::Break(End::Broken(io::Error::other("send queue is full")));
+                }
+            }
+        }
+        let (Phase::Publish { start } | Phase::Drain { start, .. }) = phase else {
+            return ControlFlow::Continue(());
+        };
+        let limit = self.limit(phase, now);
+        while self.next < limit && self.window.len() < usize::from(load.in_flight) {
+            if load.has(Fault::Drop) && !self.link_dropped && self.next == self.schedule.count() / 2 {
+                self.link_dropped = true;
+                return ControlFlow::Break(End::Dropped);
+            }
+            let message = self.message(start + self.schedule.due(self.next), now);
+            if !sender.publish(&self.topic, load.qos, &message.payload) {
+                return ControlFlow::Break(End::Broken(io::Error::other("send queue is full")));
+            }
+            self.window.hand(message);
+            self.next += 1;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn message(&self, due: Instant, now: Instant) -> Message {
+        let load = &self.shared.load;
+        let malformed = load.has(Fault::Malformed) && self.next % FAULT_EVERY == MALFORMED_AT;
+        Message {
+            payload: if malformed {
+                MALFORMED_PAYLOAD.to_owned()
+            } else {
+                load.codes.code(load.seed, self.index, self.next)
+            },
+            position: self.next,
+            since: if now.duration_since(due) > TIMER_SLACK { due } else { now },
+            malformed,
+            published: false,
+            resent: false,
+        }
+    }
+
+    /// Readings that are due by now, or ever will be.
+    fn limit(&self, phase: Phase, now: Instant) -> u64 {
+        match phase {
+            Phase::Connect => 0,
+            // Stopped before the clock started.
+            Phase::Drain { start, end, .. } if end <= start => 0,
+            Phase::Publish { start } => self.schedule.due_by(now.duration_since(start)),
+            Phase::Drain { start, end, .. } => self.schedule.due_by(end.duration_since(start)),
+        }
+    }
+
+    fn can_send(&self) -> bool {
+        let room = self.window.len() < usize::from(self.shared.load.in_flight);
+        let phase = *self.phase.borrow();
+        let wanted = match phase {
+            Phase::Drain { end, .. } => self.stale || self.next < self.limit(phase, end),
+            _ => true,
+        };
+        self.connected && !self.window.is_resuming() && (room || self.stale) && wanted
+    }
+
+    fn is_done(&self, phase: Phase) -> bool {
+        let Phase::Drain { end, .. } = phase else { return false };
+        self.window.is_empty() && self.next >= self.limit(phase, end)
+    }
+
+    /// Waits before the next connection; breaks when there is nothing left to do or no time.
+    async fn rest(&mut self, backoff: Duration) -> ControlFlow<()> {
+        // Spread over half the pause, so that a broker's restart does not meet all scanners at once.
+        let spread = mix(self.index ^ backoff.subsec_nanos() as u64) % 512;
+        let pause = backoff / 2 + backoff.mul_f64(spread as f64 / 1024.0);
+        sleep(pause).await;
+        let phase = *self.phase.borrow_and_update();
+        let late = matches!(phase, Phase::Drain { deadline, .. } if Instant::now() >= deadline);
+        if late || self.is_done(phase) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn note_broken(&self, error: &io::Error, stood: bool) {
+        let progress = &self.shared.progress;
+        tracing::debug!(device = %self.scanner.id, %error, stood, "link broken");
+        if stood {
+            Progress::add(&progress.disconnects, 1);
+        } else {
+            progress.record_connect_error(error.to_string());
+        }
+    }
+
+    /// Leaves no session behind at somebody's broker: a clean connection ends the kept one.
+    async fn discard_session(&self) {
+        let (sender, mut receiver) = link::open(&self.shared.load, &self.scanner, Session::Clean);
+        let connect_and_leave = async {
+            let _permit = self.shared.dialling.acquire().await;
+            loop {
+                match receiver.poll().await {
+                    Ok(Signal::Connected { .. }) => {
+                        sender.disconnect();
+                    }
+                    Ok(Signal::Closing) | Err(_) => return,
+                    Ok(_) => {}
+                }
+            }
+        };
+        if timeout(CLOSE_WAIT, connect_and_leave).await.is_err() {
+            tracing::debug!(device = %self.scanner.id, "kept session not discarded");
+        }
+    }
+
+    fn finish(mut self) -> Tally {
+        let phase = *self.phase.borrow();
+        let due = self.limit(phase, Instant::now());
+        let open = self.window.drain();
+        self.tally.lost = open.published;
+        self.tally.unsent = open.never_sent + due.saturating_sub(self.next);
+        self.tally
+    }
+}
+
+/// Sleeps until `wake`, or for ever.
+async fn sleep_until_some(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => sleep_until(wake).await,
+        None => future::pending().await,
+    }
+}

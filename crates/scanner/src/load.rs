@@ -1,0 +1,277 @@
+//! What to run: the scanners, their pace, the protocol and the faults.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use windlass_reading::DeviceId;
+
+use crate::Codes;
+
+/// More than this per scanner is no scanner, and finer than the clock that paces it.
+const MAX_RATE_HZ: f64 = 1_000.0;
+
+/// One simulated scanner. Its MQTT client id and user name are its device id.
+#[derive(Clone)]
+pub struct Scanner {
+    /// The device id.
+    pub id: DeviceId,
+    /// The password; without one the scanner connects with its client id alone.
+    pub secret: Option<String>,
+    /// Where it publishes; `devices/{id}/readings` when absent.
+    pub topic: Option<String>,
+}
+
+impl Scanner {
+    /// A scanner without credentials on the default topic.
+    pub fn new(id: DeviceId) -> Self {
+        Self { id, secret: None, topic: None }
+    }
+
+    /// The topic it publishes to.
+    pub(crate) fn readings_topic(&self) -> String {
+        self.topic.clone().unwrap_or_else(|| format!("devices/{}/readings", self.id))
+    }
+}
+
+impl fmt::Debug for Scanner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scanner")
+            .field("id", &self.id)
+            .field("secret", &self.secret.as_ref().map(|_| "redacted"))
+            .field("topic", &self.topic)
+            .finish()
+    }
+}
+
+/// The delivery that a scanner asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Qos {
+    /// Sent once and forgotten: nothing is acknowledged, so nothing can be known lost.
+    AtMostOnce,
+    /// Acknowledged.
+    #[default]
+    AtLeastOnce,
+}
+
+/// The protocol level that a scanner speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// MQTT 3.1.1.
+    V311,
+    /// MQTT 5.
+    #[default]
+    V5,
+}
+
+/// A trouble that scanners make on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Every tenth reading is letters.
+    Malformed,
+    /// After every tenth reading the link is dropped before its acknowledgement is read, so that the same
+    /// publish goes out again (with the DUP flag and its packet id when the broker kept the session).
+    Duplicate,
+    /// Each scanner drops its link once, half way, and connects again.
+    Drop,
+}
+
+impl Fault {
+    /// Every fault, in the order of the help text.
+    pub const ALL: [Self; 3] = [Self::Malformed, Self::Duplicate, Self::Drop];
+
+    /// The name on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Duplicate => "duplicate",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+/// The text names no [`Fault`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownFault(pub String);
+
+impl fmt::Display for UnknownFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known: Vec<_> = Fault::ALL.iter().map(|fault| fault.as_str()).collect();
+        write!(f, "unknown fault {:?}; known: {}", self.0, known.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownFault {}
+
+impl FromStr for Fault {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|fault| fault.as_str() == text)
+            .ok_or_else(|| UnknownFault(text.to_owned()))
+    }
+}
+
+/// A whole load test.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// `host:port`; an IPv6 address in brackets.
+    pub broker: String,
+    /// The scanners, each with its own connection.
+    pub scanners: Vec<Scanner>,
+    /// Readings per second of each scanner.
+    pub rate_hz: f64,
+    /// How long readings are made, from the moment the scanners are connected.
+    pub duration: Duration,
+    /// How long to wait afterwards for what is still unacknowledged.
+    pub ack_wait: Duration,
+    /// QoS of every publish.
+    pub qos: Qos,
+    /// MQTT version of every connection.
+    pub protocol: Protocol,
+    /// What is read.
+    pub codes: Codes,
+    /// Two runs with the same seed read the same codes.
+    pub seed: u64,
+    /// Unacknowledged publishes that a scanner may have open; what falls due beyond waits its turn.
+    pub in_flight: u16,
+    /// Asks the broker to keep the session over a lost link, so that a redelivery carries the DUP flag.
+    /// Always so with [`Fault::Duplicate`] and [`Fault::Drop`].
+    pub keep_session: bool,
+    /// Whether [`Report::ledger`](crate::Report::ledger) is kept: about 60 bytes per reading.
+    pub ledger: bool,
+    /// Troubles to make.
+    pub faults: Vec<Fault>,
+}
+
+impl Load {
+    /// One reading per second for 30 s from each scanner: QoS 1, MQTT 5, no faults, ledger kept.
+    pub fn new(broker: impl Into<String>, scanners: Vec<Scanner>) -> Self {
+        Self {
+            broker: broker.into(),
+            scanners,
+            rate_hz: 1.0,
+            duration: Duration::from_secs(30),
+            ack_wait: Duration::from_secs(15),
+            qos: Qos::default(),
+            protocol: Protocol::default(),
+            codes: Codes::default(),
+            seed: 1,
+            in_flight: 20,
+            keep_session: false,
+            ledger: true,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Everything that is wrong with the load, in words; empty when it can run.
+    pub fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.address().is_none() {
+            problems.push(format!("broker {:?} is not host:port", self.broker));
+        }
+        if self.scanners.is_empty() {
+            problems.push("there are no scanners".to_owned());
+        }
+        if !(self.rate_hz > 0.0 && self.rate_hz <= MAX_RATE_HZ) {
+            problems.push(format!("rate {} is not above 0 and at most {MAX_RATE_HZ}", self.rate_hz));
+        }
+        if self.in_flight == 0 {
+            problems.push("in_flight is 0: nothing could be sent".to_owned());
+        }
+        if self.qos == Qos::AtMostOnce && self.has(Fault::Duplicate) {
+            problems.push("fault duplicate needs QoS 1: nothing is sent again at QoS 0".to_owned());
+        }
+        let mut ids: Vec<_> = self.scanners.iter().map(|scanner| &scanner.id).collect();
+        ids.sort();
+        for pair in ids.windows(2) {
+            if let [a, b] = pair
+                && a == b
+            {
+                problems.push(format!("device {a} is there twice: the two would throw each other out"));
+            }
+        }
+        problems
+    }
+
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    pub(crate) fn keeps_session(&self) -> bool {
+        self.keep_session || self.has(Fault::Duplicate) || self.has(Fault::Drop)
+    }
+
+    /// Host and port of the broker.
+    pub(crate) fn address(&self) -> Option<(String, u16)> {
+        let (host, port) = self.broker.rsplit_once(':')?;
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        if host.is_empty() || (host.contains(':') && !bracketed) || host.contains('/') {
+            return None;
+        }
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        Some((host.to_owned(), port))
+    }
+}
+
+/// The load cannot run; each entry says why in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidLoad(pub Vec<String>);
+
+impl fmt::Display for InvalidLoad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for InvalidLoad {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scanner(id: &str) -> Scanner {
+        Scanner::new(DeviceId::new(id).unwrap())
+    }
+
+    #[test]
+    fn a_default_load_can_run() {
+        assert_eq!(Load::new("localhost:1883", vec![scanner("a")]).validate(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let load = Load {
+            rate_hz: f64::NAN,
+            in_flight: 0,
+            qos: Qos::AtMostOnce,
+            faults: vec![Fault::Duplicate],
+            ..Load::new("nowhere", vec![scanner("a"), scanner("a")])
+        };
+        assert_eq!(load.validate().len(), 5, "{:?}", load.validate());
+    }
+
+    #[test]
+    fn an_address_is_host_and_port() {
+        for good in ["localhost:1883", "127.0.0.1:1", "[::1]:1883"] {
+            assert!(Load::new(good, vec![]).address().is_some(), "{good}");
+        }
+        for bad in ["", "localhost", ":1883", "::1:1883", "a:b", "a:0", "mqtt://a:1883"] {
+            assert!(Load::new(bad, vec![]).address().is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_fault_is_refused_with_the_known_names() {
+        assert_eq!("drop".parse(), Ok(Fault::Drop));
+        let told = "explode".parse::<Fault>().unwrap_err().to_string();
+        assert!(told.contains("explode") && told.contains("malformed, duplicate, drop"), "{told}");
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let mut scanner = scanner("a");
+        scanner.secret = Some("hunter2".into());
+        assert!(!format!("{scanner:?}").contains("hunter2"));
+    }
+}

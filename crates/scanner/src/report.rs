@@ -1,0 +1,148 @@
+//! What a run came to.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use windlass_reading::DeviceId;
+
+use crate::progress::{Progress, Snapshot};
+
+/// One acknowledged, well-formed reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// The scanner.
+    pub device: DeviceId,
+    /// What it read.
+    pub payload: String,
+    /// The reading was sent again as a new publish after the broker had lost the session, so the broker may
+    /// rightly hold it twice.
+    pub resent: bool,
+}
+
+/// Acknowledgement times in milliseconds.
+///
+/// A reading is timed from the moment it is given to the MQTT client; one that had to wait for that (window
+/// full, link down) from the moment it fell due, so that a stalled broker cannot hide its stall.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Latency {
+    /// Half were faster.
+    pub p50_ms: f64,
+    /// Nine of ten were faster.
+    pub p90_ms: f64,
+    /// 99 of 100 were faster.
+    pub p99_ms: f64,
+    /// The slowest.
+    pub max_ms: f64,
+}
+
+impl Latency {
+    /// `None` while nothing was measured.
+    pub(crate) fn of(us: &Histogram<u64>) -> Option<Self> {
+        let ms = |value: u64| value as f64 / 1_000.0;
+        (!us.is_empty()).then(|| Self {
+            p50_ms: ms(us.value_at_quantile(0.5)),
+            p90_ms: ms(us.value_at_quantile(0.9)),
+            p99_ms: ms(us.value_at_quantile(0.99)),
+            max_ms: ms(us.max()),
+        })
+    }
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The final counters; `connected` is 0.
+    #[serde(flatten)]
+    pub totals: Snapshot,
+    /// Published at QoS 1 and neither acknowledged nor refused when the wait was over. At QoS 0 always 0:
+    /// nothing can be known.
+    pub lost: u64,
+    /// Fell due and never went on the wire (no connection, or the window stayed full).
+    pub unsent: u64,
+    /// Refusals by the reason that the broker gave.
+    pub refusals: BTreeMap<String, u64>,
+    /// From the first reading's due time until the last scanner had its answers.
+    #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
+    pub elapsed: Duration,
+    /// Acknowledged well-formed readings, each device's in the order of their acknowledgements. Empty when
+    /// the load asked for none.
+    #[serde(skip)]
+    pub ledger: Vec<Entry>,
+}
+
+impl Report {
+    pub(crate) fn new(progress: &Progress, tally: Tally, elapsed: Duration) -> Self {
+        Self {
+            totals: progress.snapshot(),
+            lost: tally.lost,
+            unsent: tally.unsent,
+            refusals: progress.refusals(),
+            elapsed,
+            ledger: tally.ledger,
+        }
+    }
+
+    /// Whether there were readings, everything due was sent and every well-formed reading acknowledged. At
+    /// QoS 0: sent.
+    pub fn all_acknowledged(&self) -> bool {
+        let totals = &self.totals;
+        let settled = self.lost == 0 && self.unsent == 0;
+        totals.published > 0 && settled && totals.refused == totals.malformed_refused
+    }
+}
+
+/// What one scanner knows at its end.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) lost: u64,
+    pub(crate) unsent: u64,
+    pub(crate) ledger: Vec<Entry>,
+}
+
+impl Tally {
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.unsent += other.unsent;
+        self.ledger.extend(other.ledger);
+    }
+}
+
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_malformed_reading_is_no_failure_and_a_lost_one_is() {
+        let progress = Progress::new();
+        let nothing = Report::new(&progress, Tally::default(), Duration::ZERO);
+        assert!(!nothing.all_acknowledged());
+        Progress::add(&progress.published, 2);
+        progress.record_refusal("PayloadFormatInvalid".into(), true);
+        let mut report = Report::new(&progress, Tally::default(), Duration::from_secs(1));
+        assert!(report.all_acknowledged());
+        report.lost = 1;
+        assert!(!report.all_acknowledged());
+        progress.record_refusal("QuotaExceeded".into(), false);
+        assert!(!Report::new(&progress, Tally::default(), Duration::ZERO).all_acknowledged());
+    }
+
+    #[test]
+    fn json_carries_counters_times_and_no_ledger() {
+        let progress = Progress::new();
+        for ms in [1, 2, 3, 100] {
+            progress.record_ack(Duration::from_millis(ms));
+        }
+        let report = Report::new(&progress, Tally::default(), Duration::from_millis(1500));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["acknowledged"], 4);
+        assert_eq!(json["elapsed_seconds"], 1.5);
+        assert!(json["latency"]["p50_ms"].as_f64().unwrap() < 3.1);
+        assert!((json["latency"]["max_ms"].as_f64().unwrap() - 100.0).abs() < 1.0);
+        assert!(json.get("ledger").is_none());
+    }
+}
