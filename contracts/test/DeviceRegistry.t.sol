@@ -134,6 +134,17 @@ contract DeviceRegistryTest is Fleet {
         vm.assertEq(windlass.deviceOf(GATE).epoch, 0);
     }
 
+    /// @dev The mirrored point is another valid key with the same x.
+    function test_register_theMirroredP256Key_revertsWithDeviceExists() public {
+        uint256 field = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF;
+        _register(_p256(GATE, SECRET));
+        (uint256 x, uint256 y) = vm.publicKeyP256(SECRET);
+        bytes memory mirrored = abi.encodePacked(x, field - y);
+        vm.prank(OWNER);
+        vm.expectRevert(abi.encodeWithSelector(IWindlass.DeviceExists.selector, GATE));
+        windlass.register(_list(IWindlass.Registration(GATE, IWindlass.KeyKind.P256, mirrored)));
+    }
+
     function test_register_aKeyThatDoesNotFit_revertsWithInvalidKey() public {
         bytes memory offCurve = abi.encodePacked(uint256(1), uint256(1));
         _assertInvalid(IWindlass.KeyKind.None, "");
