@@ -1,0 +1,397 @@
+//! The actor around one device's rules: journal in, answers out, the custodial key.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use actix::prelude::*;
+use alloy::{
+    primitives::{B256, Signature},
+    signers::{SignerSync, local::PrivateKeySigner},
+};
+use tokio::{sync::mpsc, time::Instant};
+use windlass_journal::{Append, AppendError, Journal, Refusal};
+use windlass_reading::{DeviceId, Draft, Format, Reject, Settlement};
+
+use crate::{
+    Custody,
+    device::{Device, IN_FLIGHT, Judgement, Next, Publish},
+    gate::{Gate, Pass},
+    metrics,
+};
+
+/// Repeats that wait for a commit, over all readings of one device; beyond that they are told to come later.
+const WAITERS: usize = 64;
+/// What of a refused payload is kept, in bytes.
+const QUARANTINED_BYTES: usize = 4_096;
+
+/// A configured device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// Its id.
+    pub id: DeviceId,
+    /// How its payloads are read.
+    pub format: Format,
+    /// How its readings are settled.
+    pub settlement: Settlement,
+    /// Its key generation; starts at 1.
+    pub epoch: u32,
+    /// The index of its custodial key, where it has one.
+    pub key: Option<u32>,
+}
+
+/// A publish on a device's topic.
+pub struct Ingress {
+    /// The topic it was published on.
+    pub topic: String,
+    /// What was sent.
+    pub payload: Vec<u8>,
+    /// The packet id; absent for QoS 0.
+    pub packet_id: Option<u16>,
+    /// The DUP flag.
+    pub duplicate: bool,
+    /// When the gateway received it, unix milliseconds.
+    pub received_at_ms: u64,
+    /// Called exactly once, on any thread, if the publish was taken by [`Directory::offer`](crate::Directory::offer).
+    /// Must not block.
+    pub reply: Box<dyn FnOnce(Outcome) + Send>,
+}
+
+impl fmt::Debug for Ingress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ingress")
+            .field("topic", &self.topic)
+            .field("payload_bytes", &self.payload.len())
+            .field("packet_id", &self.packet_id)
+            .field("duplicate", &self.duplicate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new reading; it is on disk. Acknowledge.
+    Accepted {
+        /// Its number.
+        sequence: u64,
+    },
+    /// A reading that was on disk already. Acknowledge.
+    Repeated {
+        /// Its number.
+        sequence: u64,
+    },
+    /// Refused for what it is; its quarantine row is on disk.
+    Rejected(Reject),
+    /// Nothing is stored. Do not acknowledge; it may be sent again.
+    Unavailable,
+}
+
+/// Why nothing was signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// The device is not configured, or no longer. Do not try again.
+    #[error("device is not configured")]
+    UnknownDevice,
+    /// The device has no custodial key. Do not try again.
+    #[error("device has no custodial key")]
+    NoKey,
+    /// The actor could not be reached (shutdown). Try again later.
+    #[error("device actor is unavailable")]
+    Unavailable,
+    /// The key refused to sign. Try again; if it persists the custody is broken.
+    #[error("signing failed")]
+    Failed,
+}
+
+/// A device's configuration, read by its actor before each message, so that a change cannot be lost in a full mailbox.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot(Arc<RwLock<Spec>>);
+
+impl Slot {
+    pub(crate) fn new(spec: Spec) -> Self {
+        Self(Arc::new(RwLock::new(spec)))
+    }
+
+    pub(crate) fn get(&self) -> Spec {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, spec: Spec) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = spec;
+    }
+}
+
+/// A reply that is certainly given: dropped unanswered (a panic, a closed journal), it says `Unavailable`.
+struct Answer(Option<Box<dyn FnOnce(Outcome) + Send>>);
+
+impl Answer {
+    fn give(mut self, outcome: Outcome) {
+        if let Some(reply) = self.0.take() {
+            reply(outcome);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply(Outcome::Unavailable);
+        }
+    }
+}
+
+/// An [`Ingress`] on its way through the mailbox.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Delivery {
+    ingress: Option<Ingress>,
+    _pass: Pass,
+}
+
+impl Delivery {
+    pub(crate) fn new(ingress: Ingress, pass: Pass) -> Self {
+        Self { ingress: Some(ingress), _pass: pass }
+    }
+
+    /// The publish, untouched. Present until taken.
+    pub(crate) fn take(&mut self) -> Option<Ingress> {
+        self.ingress.take()
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(ingress) = self.ingress.take() {
+            (ingress.reply)(Outcome::Unavailable);
+        }
+    }
+}
+
+/// Signs a digest with the device's custodial key.
+#[derive(Message)]
+#[rtype(result = "Result<Signature, SignError>")]
+pub(crate) struct Sign {
+    pub(crate) digest: B256,
+    pub(crate) _pass: Pass,
+}
+
+/// The journal answered an entry.
+struct Settled {
+    sequence: u64,
+    outcome: Result<(), AppendError>,
+}
+
+/// What an actor is made of.
+pub(crate) struct Parts {
+    pub(crate) slot: Slot,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) custody: Option<Custody>,
+    pub(crate) gate: Gate,
+    pub(crate) mailbox: usize,
+    pub(crate) idle_after: Duration,
+}
+
+/// One device's actor. Every handler is synchronous: readings keep their order.
+pub(crate) struct DeviceActor {
+    parts: Parts,
+    device: Option<Device>,
+    signer: Option<(u32, PrivateKeySigner)>,
+    waiters: HashMap<u64, Vec<Answer>>,
+    /// One permit is reserved for each entry before it is handed over, so an outcome always finds room.
+    outcomes: mpsc::Sender<Settled>,
+    arrivals: Option<mpsc::Receiver<Settled>>,
+    last_active: Instant,
+}
+
+impl Actor for DeviceActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(self.parts.mailbox);
+        if let Some(mut arrivals) = self.arrivals.take() {
+            ctx.add_stream(futures::stream::poll_fn(move |cx| arrivals.poll_recv(cx)));
+        }
+        self.rest_later(ctx, self.parts.idle_after);
+    }
+}
+
+impl Handler<Delivery> for DeviceActor {
+    type Result = ();
+
+    fn handle(&mut self, mut delivery: Delivery, _: &mut Self::Context) {
+        self.last_active = Instant::now();
+        let Some(ingress) = delivery.take() else { return };
+        self.take(ingress);
+    }
+}
+
+impl StreamHandler<Settled> for DeviceActor {
+    fn handle(&mut self, Settled { sequence, outcome }: Settled, _: &mut Self::Context) {
+        self.last_active = Instant::now();
+        let answer = match outcome {
+            Ok(()) => Outcome::Repeated { sequence },
+            Err(_) => Outcome::Unavailable,
+        };
+        let next = self.device.as_mut().map(|device| device.settled(sequence, &outcome));
+        if next == Some(Next::Reload) {
+            let device = self.parts.slot.get().id;
+            tracing::warn!(%device, "journal was ahead of the device; its state is read again");
+            self.ready();
+        }
+        for waiter in self.waiters.remove(&sequence).unwrap_or_default() {
+            waiter.give(answer);
+        }
+    }
+}
+
+impl Handler<Sign> for DeviceActor {
+    type Result = Result<Signature, SignError>;
+
+    fn handle(&mut self, sign: Sign, _: &mut Self::Context) -> Self::Result {
+        self.last_active = Instant::now();
+        let index = self.parts.slot.get().key.ok_or(SignError::NoKey)?;
+        if self.signer.as_ref().is_none_or(|(known, _)| *known != index) {
+            let custody = self.parts.custody.as_ref().ok_or(SignError::NoKey)?;
+            self.signer = Some((index, custody.signer(index).ok_or(SignError::NoKey)?));
+        }
+        let (_, signer) = self.signer.as_ref().ok_or(SignError::NoKey)?;
+        signer.sign_hash_sync(&sign.digest).map_err(|_| SignError::Failed)
+    }
+}
+
+impl DeviceActor {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let (outcomes, arrivals) = mpsc::channel(IN_FLIGHT);
+        Self {
+            parts,
+            device: None,
+            signer: None,
+            waiters: HashMap::new(),
+            outcomes,
+            arrivals: Some(arrivals),
+            last_active: Instant::now(),
+        }
+    }
+
+    fn take(&mut self, mut ingress: Ingress) {
+        let reply = std::mem::replace(&mut ingress.reply, Box::new(|_| ()));
+        let answer = Answer(Some(reply));
+        if self.ready().is_none() {
+            return answer.give(Outcome::Unavailable);
+        }
+        let Some(device) = self.device.as_ref() else { return answer.give(Outcome::Unavailable) };
+        let publish = Publish {
+            payload: &ingress.payload,
+            packet_id: ingress.packet_id,
+            duplicate: ingress.duplicate,
+            received_at_ms: ingress.received_at_ms,
+        };
+        match device.judge(publish, |message| self.parts.journal.find_message(&device.id, message)) {
+            Judgement::Repeat { sequence } => answer.give(Outcome::Repeated { sequence }),
+            Judgement::Await { sequence } => self.wait(sequence, answer),
+            Judgement::Reject(reject) => self.quarantine(ingress, reject, answer),
+            Judgement::Take { draft, sequence } => self.hand_over(ingress, draft, sequence, answer),
+            Judgement::Later => answer.give(Outcome::Unavailable),
+        }
+    }
+
+    /// The device's rules with the newest configuration, read from the journal first where needed.
+    fn ready(&mut self) -> Option<&mut Device> {
+        let spec = self.parts.slot.get();
+        if self.device.as_ref().is_none_or(Device::must_reload) {
+            let state = match self.parts.journal.device(&spec.id) {
+                Ok(Some(state)) => state,
+                Ok(None) => return None,
+                Err(error) => {
+                    tracing::warn!(device = %spec.id, %error, "device state cannot be read");
+                    return None;
+                }
+            };
+            match &mut self.device {
+                Some(device) => device.reload(state),
+                None => {
+                    self.device = Some(Device::new(spec.id.clone(), spec.format, spec.settlement, spec.epoch, state));
+                }
+            }
+        }
+        let device = self.device.as_mut()?;
+        device.format = spec.format;
+        device.settlement = spec.settlement;
+        device.epoch = spec.epoch;
+        Some(device)
+    }
+
+    fn wait(&mut self, sequence: u64, answer: Answer) {
+        if self.waiters.values().map(Vec::len).sum::<usize>() >= WAITERS {
+            return answer.give(Outcome::Unavailable);
+        }
+        self.waiters.entry(sequence).or_default().push(answer);
+    }
+
+    fn quarantine(&self, ingress: Ingress, reject: Reject, answer: Answer) {
+        let mut payload = ingress.payload;
+        payload.truncate(QUARANTINED_BYTES);
+        let refusal = Refusal {
+            device: Some(self.parts.slot.get().id),
+            topic: ingress.topic,
+            payload,
+            reject,
+            received_at_ms: ingress.received_at_ms,
+            reply: Box::new(move |stored| {
+                if stored.is_ok() {
+                    metrics::rejected(reject);
+                    answer.give(Outcome::Rejected(reject));
+                }
+            }),
+        };
+        // A refused entry is dropped, and its answer says `Unavailable`.
+        drop(self.parts.journal.quarantine(refusal));
+    }
+
+    fn hand_over(&mut self, ingress: Ingress, draft: Draft, sequence: u64, answer: Answer) {
+        let Some(device) = self.device.as_mut() else { return };
+        let Ok(permit) = self.outcomes.clone().try_reserve_owned() else { return };
+        let settlement = device.settlement;
+        let entry = Append {
+            device: device.id.clone(),
+            epoch: device.epoch,
+            sequence,
+            draft: draft.clone(),
+            settlement,
+            packet_id: ingress.packet_id,
+            received_at_ms: ingress.received_at_ms,
+            reply: Box::new(move |stored| {
+                // On the writer's thread: the acknowledgement does not wait for this actor's turn.
+                if stored.is_ok() {
+                    metrics::accepted(settlement);
+                    answer.give(Outcome::Accepted { sequence });
+                } else {
+                    drop(answer);
+                }
+                permit.send(Settled { sequence, outcome: stored.map(|_| ()) });
+            }),
+        };
+        // A refused entry is dropped with its answer and its permit; the sequence has not moved.
+        if self.parts.journal.append(entry).is_ok() {
+            device.handed_over(sequence, ingress.packet_id, &draft);
+        }
+    }
+
+    fn rest_later(&self, ctx: &mut Context<Self>, after: Duration) {
+        ctx.run_later(after, |actor, ctx| {
+            let rested = actor.last_active.elapsed();
+            let quiet = actor.device.as_ref().is_none_or(Device::is_quiet);
+            if rested < actor.parts.idle_after {
+                actor.rest_later(ctx, actor.parts.idle_after - rested);
+            } else if quiet && actor.parts.gate.close() {
+                ctx.stop();
+            } else {
+                actor.rest_later(ctx, actor.parts.idle_after);
+            }
+        });
+    }
+}

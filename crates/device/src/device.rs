@@ -1,0 +1,209 @@
+//! The rules of one device: what is a repeat, what is refused, and which number a reading gets.
+//!
+//! Check, hand over, then commit: [`Device::judge`] changes nothing, [`Device::handed_over`] moves the sequence only
+//! after the journal took the entry, and [`Device::settled`] hears what became of it. The journal refuses everything
+//! that is queued behind a failed entry, so after a failure nothing more is taken until all of them have come back.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use windlass_journal::{AppendError, DeviceState, Recent};
+use windlass_reading::{DeviceId, Draft, Format, Reject, Settlement};
+
+/// QoS 1 publishes by which a redelivery is known. MQTT clients keep 10–65 in flight.
+const RECENT: usize = 64;
+/// Readings handed to the journal and not yet answered. Beyond that a publish is refused for now.
+pub(crate) const IN_FLIGHT: usize = 256;
+
+/// An incoming publish, as the rules see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Publish<'a> {
+    pub(crate) payload: &'a [u8],
+    /// Absent for QoS 0.
+    pub(crate) packet_id: Option<u16>,
+    pub(crate) duplicate: bool,
+    pub(crate) received_at_ms: u64,
+}
+
+/// What a publish is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// A stored reading came again.
+    Repeat { sequence: u64 },
+    /// A reading came again whose commit is still out: answer it when that one is answered, never before.
+    Await { sequence: u64 },
+    /// Refused for what it is; belongs into quarantine.
+    Reject(Reject),
+    /// A new reading, to be handed over under this number.
+    Take { draft: Draft, sequence: u64 },
+    /// Not now: the journal failed, or too much is in flight. Nothing was decided about the publish.
+    Later,
+}
+
+/// What the shell has to do after an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    GoOn,
+    /// The journal holds readings of this device that these rules do not know: read its state again.
+    Reload,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    packet: Option<(u16, Vec<u8>)>,
+    message_id: Option<String>,
+}
+
+/// One device's rules and state.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    pub(crate) format: Format,
+    pub(crate) settlement: Settlement,
+    pub(crate) epoch: u32,
+    /// The number of the next reading.
+    next: u64,
+    recent: VecDeque<Recent>,
+    in_flight: BTreeMap<u64, InFlight>,
+    /// An entry failed, and others behind it are still out.
+    failing: bool,
+    /// The journal was ahead of these rules.
+    behind: bool,
+}
+
+impl Device {
+    pub(crate) fn new(id: DeviceId, format: Format, settlement: Settlement, epoch: u32, state: DeviceState) -> Self {
+        let mut device = Self {
+            id,
+            format,
+            settlement,
+            epoch,
+            next: 1,
+            recent: VecDeque::new(),
+            in_flight: BTreeMap::new(),
+            failing: false,
+            behind: false,
+        };
+        device.reload(state);
+        device
+    }
+
+    /// Takes the journal's word for everything. Only while nothing is in flight.
+    pub(crate) fn reload(&mut self, state: DeviceState) {
+        self.next = state.last_sequence + 1;
+        self.recent = state.recent.into();
+        self.trim();
+        self.failing = false;
+        self.behind = false;
+    }
+
+    /// Judges a publish. `find` looks a stored message id up; an error there means "later".
+    pub(crate) fn judge<E>(
+        &self,
+        publish: Publish<'_>,
+        find: impl FnOnce(&str) -> Result<Option<u64>, E>,
+    ) -> Judgement {
+        let decoded = self.format.decode(publish.payload, publish.received_at_ms);
+        let draft = match decoded {
+            Ok(draft) => draft,
+            Err(reject) => return Judgement::Reject(reject),
+        };
+        if let Some(sequence) = self.redelivered(&publish, &draft) {
+            return self.again(sequence);
+        }
+        if let Some(id) = &draft.message_id {
+            let pending = self.in_flight.iter().find(|(_, f)| f.message_id.as_ref() == Some(id));
+            if let Some((sequence, _)) = pending {
+                return self.again(*sequence);
+            }
+            match find(id) {
+                Ok(Some(sequence)) => return Judgement::Repeat { sequence },
+                Ok(None) => {}
+                Err(_) => return Judgement::Later,
+            }
+        }
+        if let Err(reject) = self.format.check_settlement(&draft.payload, self.settlement) {
+            return Judgement::Reject(reject);
+        }
+        if self.failing || self.behind || self.in_flight.len() >= IN_FLIGHT {
+            return Judgement::Later;
+        }
+        Judgement::Take { draft, sequence: self.next }
+    }
+
+    /// The journal took the entry: the number is used.
+    pub(crate) fn handed_over(&mut self, sequence: u64, packet_id: Option<u16>, draft: &Draft) {
+        let packet = packet_id.map(|id| (id, draft.payload.clone()));
+        self.in_flight.insert(sequence, InFlight { packet, message_id: draft.message_id.clone() });
+        self.next = sequence + 1;
+    }
+
+    /// The journal answered the entry with this number.
+    pub(crate) fn settled(&mut self, sequence: u64, outcome: &Result<(), AppendError>) -> Next {
+        let entry = self.in_flight.remove(&sequence);
+        match outcome {
+            Ok(()) => {
+                self.next = self.next.max(sequence + 1);
+                if let Some((packet_id, payload)) = entry.and_then(|e| e.packet) {
+                    self.recent.push_back(Recent { packet_id, sequence, payload });
+                    self.trim();
+                }
+            }
+            Err(AppendError::OutOfOrder { expected, got }) => {
+                self.next = *expected;
+                self.failing = true;
+                // More is stored than was ever handed over from here: an earlier actor's entries came in late.
+                self.behind |= expected > got;
+            }
+            Err(AppendError::UnknownDevice | AppendError::Unavailable(_)) => {
+                self.next = self.next.min(sequence);
+                self.failing = true;
+            }
+        }
+        if !self.in_flight.is_empty() {
+            return Next::GoOn;
+        }
+        self.failing = false;
+        if self.behind { Next::Reload } else { Next::GoOn }
+    }
+
+    /// Whether the journal's state must be read before anything else is taken.
+    pub(crate) fn must_reload(&self) -> bool {
+        self.behind && self.in_flight.is_empty()
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// The number of the publish that this one repeats, by DUP flag, packet id and payload.
+    ///
+    /// Only the newest publish with the packet id counts: an older one was acknowledged, or its id could not have
+    /// been used again (MQTT 3.1.1 section 2.3.1).
+    fn redelivered(&self, publish: &Publish<'_>, draft: &Draft) -> Option<u64> {
+        let packet_id = publish.packet_id.filter(|_| publish.duplicate)?;
+        let pending = self
+            .in_flight
+            .iter()
+            .rev()
+            .find_map(|(s, f)| f.packet.as_ref().filter(|p| p.0 == packet_id).map(|p| (*s, &p.1)));
+        let stored = || self.recent.iter().rev().find(|r| r.packet_id == packet_id).map(|r| (r.sequence, &r.payload));
+        let (sequence, payload) = pending.or_else(stored)?;
+        (*payload == draft.payload).then_some(sequence)
+    }
+
+    fn again(&self, sequence: u64) -> Judgement {
+        if self.in_flight.contains_key(&sequence) {
+            Judgement::Await { sequence }
+        } else {
+            Judgement::Repeat { sequence }
+        }
+    }
+
+    fn trim(&mut self) {
+        let excess = self.recent.len().saturating_sub(RECENT);
+        self.recent.drain(..excess);
+    }
+}
+
+#[cfg(test)]
+mod tests;

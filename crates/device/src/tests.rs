@@ -1,0 +1,312 @@
+//! Actors and the directory over a journal whose writer the test plays.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, atomic::{AtomicBool, AtomicUsize, Ordering}},
+    time::Duration,
+};
+
+use alloy::primitives::B256;
+use async_trait::async_trait;
+use tokio::{sync::oneshot, task::yield_now};
+use windlass_journal::{
+    Append, AppendError, DeviceRow, DeviceState, Error, Journal, Recent, Refusal, Refused as Back, Stored,
+};
+use windlass_reading::{DeviceId, Format, Reject, Settlement};
+
+use crate::{Config, Custody, Directory, Ingress, Outcome, Refused, SignError, Spec};
+
+const PHRASE: &str = "test test test test test test test test test test test junk";
+
+/// Keeps every entry until the test commits or fails it.
+#[derive(Default)]
+struct Fake {
+    queue: Mutex<VecDeque<Append>>,
+    refusals: Mutex<Vec<Refusal>>,
+    stored: Mutex<Vec<Recent>>,
+    full: AtomicBool,
+    panics: AtomicBool,
+    loads: AtomicUsize,
+}
+
+impl Fake {
+    fn commit(&self) {
+        while let Some(entry) = { self.queue.lock().unwrap().pop_front() } {
+            let mut stored = self.stored.lock().unwrap();
+            let expected = stored.len() as u64 + 1;
+            let sequence = entry.sequence;
+            let result = if sequence == expected {
+                let packet_id = entry.packet_id.unwrap_or(0);
+                stored.push(Recent { packet_id, sequence, payload: entry.draft.payload });
+                Ok(Stored { sequence, arrival: sequence })
+            } else {
+                Err(AppendError::OutOfOrder { expected, got: sequence })
+            };
+            drop(stored);
+            (entry.reply)(result);
+        }
+    }
+
+    fn fail_first(&self) {
+        let entry = self.queue.lock().unwrap().pop_front().unwrap();
+        (entry.reply)(Err(AppendError::Unavailable("disk full".into())));
+    }
+
+    fn queued(&self) -> usize {
+        self.queue.lock().unwrap().len()
+    }
+
+    fn payloads(&self) -> Vec<String> {
+        self.stored.lock().unwrap().iter().map(|r| String::from_utf8(r.payload.clone()).unwrap()).collect()
+    }
+}
+
+#[async_trait]
+impl Journal for Fake {
+    fn append(&self, entry: Append) -> Result<(), Back<Append>> {
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "a fault inside the actor");
+        if self.full.load(Ordering::SeqCst) {
+            return Err(Back::Full(entry));
+        }
+        self.queue.lock().unwrap().push_back(entry);
+        Ok(())
+    }
+
+    fn quarantine(&self, entry: Refusal) -> Result<(), Back<Refusal>> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(Back::Full(entry));
+        }
+        self.refusals.lock().unwrap().push(entry);
+        Ok(())
+    }
+
+    async fn upsert_devices(&self, _: Vec<DeviceRow>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn device(&self, _: &DeviceId) -> Result<Option<DeviceState>, Error> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        let recent = self.stored.lock().unwrap().clone();
+        Ok(Some(DeviceState { last_sequence: recent.len() as u64, recent }))
+    }
+
+    fn find_message(&self, _: &DeviceId, _: &str) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+}
+
+fn id() -> DeviceId {
+    DeviceId::new("dock-7").unwrap()
+}
+
+fn spec() -> Spec {
+    Spec { id: id(), format: Format::Digits, settlement: Settlement::Anchor, epoch: 1, key: Some(0) }
+}
+
+/// A directory on the test's own thread, so that paused time is its time.
+fn directory(mailbox: usize) -> (Arc<Fake>, Directory) {
+    let fake = Arc::new(Fake::default());
+    let config = Config { mailbox, arbiters: 0, ..Config::default() };
+    let custody = Some(Custody::from_mnemonic(PHRASE).unwrap());
+    (fake.clone(), Directory::new(fake, vec![spec()], custody, config))
+}
+
+fn ingress(payload: &str, packet_id: u16, duplicate: bool) -> (Ingress, oneshot::Receiver<Outcome>) {
+    let (answer, heard) = oneshot::channel();
+    let reply = Box::new(move |outcome| {
+        let _ = answer.send(outcome);
+    });
+    let (topic, payload) = ("devices/dock-7/readings".into(), payload.into());
+    (Ingress { topic, payload, packet_id: Some(packet_id), duplicate, received_at_ms: 5, reply }, heard)
+}
+
+fn offer(directory: &Directory, payload: &str, packet_id: u16, duplicate: bool) -> oneshot::Receiver<Outcome> {
+    let (ingress, heard) = ingress(payload, packet_id, duplicate);
+    directory.offer(&id(), ingress).unwrap();
+    heard
+}
+
+/// Lets every actor run until it waits.
+async fn settle() {
+    for _ in 0..50 {
+        yield_now().await;
+    }
+}
+
+#[actix::test]
+async fn a_reading_is_answered_after_its_commit_and_not_before() {
+    let (fake, directory) = directory(16);
+    let mut heard = offer(&directory, "1", 1, false);
+    settle().await;
+    assert!(heard.try_recv().is_err());
+    fake.commit();
+    assert_eq!(heard.await, Ok(Outcome::Accepted { sequence: 1 }));
+}
+
+#[actix::test]
+async fn a_repeated_publish_is_acknowledged_and_stored_once() {
+    let (fake, directory) = directory(16);
+    let first = offer(&directory, "1", 1, false);
+    let mut early = offer(&directory, "1", 1, true);
+    settle().await;
+    assert!(early.try_recv().is_err(), "a repeat must not overtake the commit");
+    fake.commit();
+    assert_eq!(first.await, Ok(Outcome::Accepted { sequence: 1 }));
+    assert_eq!(early.await, Ok(Outcome::Repeated { sequence: 1 }));
+    assert_eq!(offer(&directory, "1", 1, true).await, Ok(Outcome::Repeated { sequence: 1 }));
+    assert_eq!(fake.payloads(), ["1"]);
+}
+
+#[actix::test]
+async fn a_failed_commit_fails_its_repeats_and_what_is_behind_it_and_leaves_no_hole() {
+    let (fake, directory) = directory(16);
+    let all = [("1", 1, false), ("1", 1, true), ("2", 2, false)].map(|(p, n, d)| offer(&directory, p, n, d));
+    settle().await;
+    fake.fail_first();
+    fake.commit();
+    for heard in all {
+        assert_eq!(heard.await, Ok(Outcome::Unavailable));
+    }
+    settle().await;
+    let again = offer(&directory, "1", 1, true);
+    settle().await;
+    fake.commit();
+    assert_eq!(again.await, Ok(Outcome::Accepted { sequence: 1 }));
+    assert_eq!(fake.payloads(), ["1"]);
+}
+
+#[actix::test]
+async fn a_full_journal_costs_a_retry_and_no_number() {
+    let (fake, directory) = directory(16);
+    fake.full.store(true, Ordering::SeqCst);
+    assert_eq!(offer(&directory, "1", 1, false).await, Ok(Outcome::Unavailable));
+    assert_eq!(offer(&directory, "x", 1, false).await, Ok(Outcome::Unavailable));
+    fake.full.store(false, Ordering::SeqCst);
+    let heard = offer(&directory, "1", 1, true);
+    settle().await;
+    fake.commit();
+    assert_eq!(heard.await, Ok(Outcome::Accepted { sequence: 1 }));
+}
+
+#[actix::test]
+async fn a_bad_payload_is_answered_after_its_quarantine_row() {
+    let (fake, directory) = directory(16);
+    let mut heard = offer(&directory, "12a", 1, false);
+    settle().await;
+    assert!(heard.try_recv().is_err());
+    let refusal = fake.refusals.lock().unwrap().pop().unwrap();
+    assert_eq!((refusal.reject, refusal.payload.as_slice()), (Reject::BadCharacter, &b"12a"[..]));
+    (refusal.reply)(Ok(1));
+    assert_eq!(heard.await, Ok(Outcome::Rejected(Reject::BadCharacter)));
+}
+
+#[actix::test]
+async fn a_full_mailbox_gives_the_publish_back() {
+    let (fake, directory) = directory(2);
+    let first = offer(&directory, "0", 1, false);
+    settle().await;
+    let mut taken = 1;
+    let back = loop {
+        let (ingress, _heard) = ingress("1", 2, false);
+        match directory.offer(&id(), ingress) {
+            Ok(()) => taken += 1,
+            Err(refused) => break refused,
+        }
+        assert!(taken < 10, "the mailbox has no bound");
+    };
+    assert!(matches!(back, Refused::Full(Ingress { packet_id: Some(2), .. })));
+    assert_eq!(taken, 3, "one was handled, two wait");
+    settle().await;
+    fake.commit();
+    assert_eq!(first.await, Ok(Outcome::Accepted { sequence: 1 }));
+    assert_eq!(fake.payloads().len(), taken);
+}
+
+#[actix::test]
+async fn an_idle_actor_rests_and_is_rebuilt_from_the_journal() {
+    tokio::time::pause();
+    let (fake, directory) = directory(16);
+    let heard = offer(&directory, "1", 1, false);
+    settle().await;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(fake.loads.load(Ordering::SeqCst), 1);
+    fake.commit();
+    assert_eq!(heard.await, Ok(Outcome::Accepted { sequence: 1 }));
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(offer(&directory, "1", 1, true).await, Ok(Outcome::Repeated { sequence: 1 }));
+    assert_eq!(fake.loads.load(Ordering::SeqCst), 2, "it rested once, after its commit and not before");
+}
+
+#[actix::test]
+async fn a_panicked_actor_is_rebuilt_and_its_publishes_are_answered() {
+    let (fake, directory) = directory(16);
+    fake.panics.store(true, Ordering::SeqCst);
+    let lost = [offer(&directory, "1", 1, false), offer(&directory, "2", 2, false)];
+    for heard in lost {
+        assert_eq!(heard.await, Ok(Outcome::Unavailable));
+    }
+    let heard = offer(&directory, "3", 3, false);
+    settle().await;
+    fake.commit();
+    assert_eq!(heard.await, Ok(Outcome::Accepted { sequence: 1 }));
+}
+
+#[actix::test]
+async fn entries_of_a_dead_actor_that_come_in_late_are_found_again() {
+    let (fake, directory) = directory(16);
+    let first = offer(&directory, "1", 1, false);
+    settle().await;
+    fake.panics.store(true, Ordering::SeqCst);
+    assert_eq!(offer(&directory, "2", 2, false).await, Ok(Outcome::Unavailable));
+    let repeat = offer(&directory, "1", 1, true);
+    settle().await;
+    assert_eq!(fake.queued(), 2);
+    fake.commit();
+    assert_eq!(first.await, Ok(Outcome::Accepted { sequence: 1 }));
+    assert_eq!(repeat.await, Ok(Outcome::Unavailable));
+    settle().await;
+    assert_eq!(offer(&directory, "1", 1, true).await, Ok(Outcome::Repeated { sequence: 1 }));
+    assert_eq!(fake.payloads(), ["1"]);
+}
+
+#[actix::test]
+async fn a_reload_changes_adds_and_removes_devices() {
+    let (fake, directory) = directory(16);
+    let other = DeviceId::new("dock-8").unwrap();
+    let changed = Spec { format: Format::Text, epoch: 2, ..spec() };
+    directory.replace(vec![changed, Spec { id: other.clone(), key: None, ..spec() }]);
+    assert_eq!(directory.len(), 2);
+    drop(offer(&directory, "abc", 1, false));
+    settle().await;
+    assert_eq!(fake.queue.lock().unwrap().front().map(|e| e.epoch), Some(2));
+    assert_eq!(directory.sign(&other, B256::ZERO).await, Err(SignError::NoKey));
+    directory.replace(vec![spec()]);
+    assert!(matches!(directory.offer(&other, ingress("1", 1, false).0), Err(Refused::Unknown(_))));
+    assert_eq!(directory.sign(&other, B256::ZERO).await, Err(SignError::UnknownDevice));
+}
+
+#[actix::test]
+async fn a_signature_is_the_device_keys() {
+    let (_, directory) = directory(16);
+    let digest = B256::repeat_byte(7);
+    let signature = directory.sign(&id(), digest).await.unwrap();
+    assert_eq!(signature.recover_address_from_prehash(&digest).ok(), directory.address_of(&id()));
+    assert_eq!(signature.as_bytes().len(), 65);
+}
+
+#[actix::test]
+async fn actors_run_on_the_directorys_own_threads() {
+    let fake = Arc::new(Fake::default());
+    let directory = Directory::new(fake, vec![Spec { key: Some(3), ..spec() }],
+        Some(Custody::from_mnemonic(PHRASE).unwrap()), Config::default());
+    let remote = directory.clone();
+    let signed = tokio::task::spawn(async move { remote.sign(&id(), B256::ZERO).await }).await.unwrap().unwrap();
+    assert_eq!(signed.recover_address_from_prehash(&B256::ZERO).ok(), directory.address_of(&id()));
+}
+
+#[test]
+fn the_defaults_are_valid_and_a_zero_mailbox_is_not() {
+    assert!(Config::default().validate().is_empty());
+    let bad = Config { mailbox: 0, idle_after: Duration::ZERO, ..Config::default() };
+    assert_eq!(bad.validate().len(), 2);
+}
