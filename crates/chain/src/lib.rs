@@ -2,10 +2,7 @@
 //!
 //! Everything that leaves is in the journal first, with its nonce, hash and bytes. A start loads what is open and
 //! then does what every tick does, so recovery runs the same code as the normal path.
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod actor;
 mod batch;

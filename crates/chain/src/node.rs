@@ -1,6 +1,9 @@
 //! The nodes: reads fail over, a send goes to all, and every answer is one of three kinds.
 
-use std::{sync::atomic::{AtomicUsize, Ordering}, time::Instant};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
+};
 
 use alloy::{
     eips::BlockNumberOrTag,
@@ -127,11 +130,7 @@ impl Nodes {
     /// The block at a height or tag, `None` where the node has none.
     pub async fn block_at(&self, at: BlockNumberOrTag) -> Result<Option<BlockId>, Error> {
         let block: Option<Block<B256>> = self.read("eth_getBlockByNumber", (at, false)).await?;
-        Ok(block.map(|b| BlockId {
-            number: b.header.number,
-            hash: b.header.hash(),
-            parent: b.header.parent_hash,
-        }))
+        Ok(block.map(|b| BlockId { number: b.header.number, hash: b.header.hash(), parent: b.header.parent_hash }))
     }
 
     /// A whole block with its transactions, by hash: what a proof is made of.
@@ -179,9 +178,8 @@ impl Nodes {
 
     /// The next block's base fee and the recent median tip, wei.
     pub async fn market(&self) -> Result<(u64, u64), Error> {
-        let history: FeeHistory = self
-            .read("eth_feeHistory", (U256::from(FEE_HISTORY_BLOCKS), BlockNumberOrTag::Latest, [50.0f64]))
-            .await?;
+        let history: FeeHistory =
+            self.read("eth_feeHistory", (U256::from(FEE_HISTORY_BLOCKS), BlockNumberOrTag::Latest, [50.0f64])).await?;
         let base = history.base_fee_per_gas.last().copied().unwrap_or(0);
         let mut tips: Vec<u128> =
             history.reward.unwrap_or_default().iter().filter_map(|r| r.first().copied()).collect();

@@ -30,8 +30,9 @@ use crate::{
     fees::Fees,
     finality::Follower,
     lane::{Lane, Open, Signer},
-    metrics, nonce,
+    metrics,
     node::Nodes,
+    nonce,
     standing::{LaneStanding, Problem},
 };
 
@@ -305,11 +306,11 @@ impl Worker {
             };
             self.lanes.insert(account, Lane::new(account, Signer::Device(device)));
         }
-        let (highest, anchor) = self.setup.ledger.account(account).await?;
+        let known = self.setup.ledger.account(account).await?;
         let chain_next = self.nodes.nonce(account).await?;
         if let Some(lane) = self.lanes.get_mut(&account) {
-            lane.next_nonce = nonce::next(highest, chain_next);
-            if let Some(anchor) = anchor {
+            lane.next_nonce = nonce::next(known.highest_nonce, chain_next);
+            if let Some(anchor) = known.anchor {
                 lane.anchor = anchor;
             }
         }

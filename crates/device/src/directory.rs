@@ -18,7 +18,7 @@ use windlass_reading::DeviceId;
 
 use crate::{
     Config, Custody, Ingress, SignError, Spec,
-    actor::{DeviceActor, Delivery, Parts, Sign, Slot},
+    actor::{Delivery, DeviceActor, Parts, Sign, Slot},
     gate::{Gate, Pass, Turned},
     metrics::{self, Cause},
 };

@@ -2,10 +2,7 @@
 //!
 //! A publish enters through [`Directory::offer`], is judged by the device's rules, handed to the journal, and
 //! answered only after the journal's commit. The sequence is owned by one actor, so it has no holes and no races.
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod actor;
 mod config;

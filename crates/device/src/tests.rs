@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, atomic::{AtomicBool, AtomicUsize, Ordering}},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -297,8 +300,12 @@ async fn a_signature_is_the_device_keys() {
 #[actix::test]
 async fn actors_run_on_the_directorys_own_threads() {
     let fake = Arc::new(Fake::default());
-    let directory = Directory::new(fake, vec![Spec { key: Some(3), ..spec() }],
-        Some(Custody::from_mnemonic(PHRASE).unwrap()), Config::default());
+    let directory = Directory::new(
+        fake,
+        vec![Spec { key: Some(3), ..spec() }],
+        Some(Custody::from_mnemonic(PHRASE).unwrap()),
+        Config::default(),
+    );
     let remote = directory.clone();
     let signed = tokio::task::spawn(async move { remote.sign(&id(), B256::ZERO).await }).await.unwrap().unwrap();
     assert_eq!(signed.recover_address_from_prehash(&B256::ZERO).ok(), directory.address_of(&id()));

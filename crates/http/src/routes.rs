@@ -57,12 +57,8 @@ pub(crate) fn configure(source: Arc<dyn Source>) -> impl FnOnce(&mut ServiceConf
     move |service| {
         service
             .app_data(Data::from(source))
-            .app_data(QueryConfig::default().error_handler(|error, _| {
-                Refusal::bad_request(error.to_string()).into()
-            }))
-            .app_data(PathConfig::default().error_handler(|error, _| {
-                Refusal::bad_request(error.to_string()).into()
-            }))
+            .app_data(QueryConfig::default().error_handler(|error, _| Refusal::bad_request(error.to_string()).into()))
+            .app_data(PathConfig::default().error_handler(|error, _| Refusal::bad_request(error.to_string()).into()))
             .service(get("/metrics", metrics))
             .service(get("/health/live", live))
             .service(get("/health/ready", ready))
@@ -95,9 +91,7 @@ where
     H::Output: actix_web::Responder + 'static,
 {
     let reads = guard::Any(guard::Get()).or(guard::Head());
-    web::resource(path)
-        .route(web::route().guard(reads).to(handler))
-        .default_service(web::to(wrong_method))
+    web::resource(path).route(web::route().guard(reads).to(handler)).default_service(web::to(wrong_method))
 }
 
 async fn metrics(source: AnySource) -> HttpResponse {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use windlass_reading::{Draft, DeviceId, Reject, Settlement};
+use windlass_reading::{DeviceId, Draft, Reject, Settlement};
 
 /// Called once, on the writer's thread, after the commit (or its failure). Must not block.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, AppendError>) + Send>;

@@ -67,6 +67,15 @@ pub struct Opened {
     pub batch: Option<u64>,
 }
 
+/// Where an account stands in the journal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Account {
+    /// The highest nonce it ever used here.
+    pub highest_nonce: Option<u64>,
+    /// Number and head of its newest anchor that did not revert.
+    pub anchor: Option<(u64, B256)>,
+}
+
 /// Signed bytes at a nonce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {

@@ -5,10 +5,7 @@
 //!
 //! 1. A reply is given only after the commit that holds the entry is on disk.
 //! 2. A device's readings are numbered 1, 2, 3 …: an entry that is not the next one is refused, never stored.
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod entry;
 mod error;
@@ -21,11 +18,13 @@ mod store;
 pub use entry::{Append, AppendError, Refusal, Refused, Reply, Stored};
 pub use error::Error;
 pub use ledger::{
+    Account,
     Attempt, BatchDraft, Inclusion, Kind, OpenTransaction, Opened, RunDraft, Span, TransactionDraft, TransactionState,
 };
 pub use metrics::describe;
 pub use rows::{
-    BatchRow, DeviceRow, DeviceState, Filter, QuarantineRow, ReadingRow, Recent, State, Totals, TransactionRow, Unsettled,
+    BatchRow, DeviceRow, DeviceState, Filter, QuarantineRow, ReadingRow, Recent, State, Totals, TransactionRow,
+    Unsettled,
 };
 pub use sqlite::{Options, Sqlite};
 pub use store::{Journal, Ledger, Listing};

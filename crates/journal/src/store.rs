@@ -1,11 +1,11 @@
 //! The traits that an engine keeps: the hot path, the chain's ledger, and the listings.
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::Address;
 use async_trait::async_trait;
 use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
-    Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion, OpenTransaction, Opened,
+    Account, Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion, OpenTransaction, Opened,
     QuarantineRow, ReadingRow, Refusal, Refused, Totals, TransactionDraft, TransactionRow, Unsettled,
 };
 
@@ -41,12 +41,8 @@ pub trait Journal: Send + Sync + 'static {
 pub trait Ledger: Send + Sync + 'static {
     /// Unsettled readings that no batch holds, oldest first, of the devices in one shard.
     /// `shard` is `(index, of)`: device shards are dealt to lanes by remainder.
-    async fn unsettled(
-        &self,
-        settlement: Settlement,
-        shard: (u32, u32),
-        limit: usize,
-    ) -> Result<Vec<Unsettled>, Error>;
+    async fn unsettled(&self, settlement: Settlement, shard: (u32, u32), limit: usize)
+    -> Result<Vec<Unsettled>, Error>;
 
     /// Devices that have unsettled `direct` readings, each with its oldest `limit_each`.
     async fn unsettled_direct(&self, limit_each: usize) -> Result<Vec<(DeviceId, Vec<Unsettled>)>, Error>;
@@ -64,8 +60,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Transactions that are not final, in account and nonce order: what a start has to finish.
     async fn open_transactions(&self) -> Result<Vec<OpenTransaction>, Error>;
 
-    /// The highest nonce this account ever used in the journal, and the last batch number and head of its anchors.
-    async fn account(&self, account: Address) -> Result<(Option<u64>, Option<(u64, B256)>), Error>;
+    /// Where the account stands: what its next nonce and its next anchor follow.
+    async fn account(&self, account: Address) -> Result<Account, Error>;
 
     /// A transaction was included in a canonical block. Runs in `inclusion.skipped` lose their batch at once and
     /// are taken again: the contract makes a repeat harmless.

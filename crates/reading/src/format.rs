@@ -35,11 +35,8 @@ impl Format {
     /// # Errors
     /// The [`Reject`] that says what is wrong with the payload.
     pub fn decode(self, bytes: &[u8], received_at_ms: u64) -> Decoded {
-        let draft = |payload: &[u8]| Draft {
-            observed_at_ms: received_at_ms,
-            payload: payload.to_vec(),
-            message_id: None,
-        };
+        let draft =
+            |payload: &[u8]| Draft { observed_at_ms: received_at_ms, payload: payload.to_vec(), message_id: None };
         match self {
             Self::Digits => digits(bytes).map(draft),
             Self::Gtin => {
@@ -156,11 +153,7 @@ fn json(bytes: &[u8], received_at_ms: u64) -> Decoded {
     if let Some(id) = &envelope.id {
         text(id.as_bytes())?;
     }
-    Ok(Draft {
-        observed_at_ms,
-        payload: text(envelope.code.as_bytes())?.as_bytes().to_vec(),
-        message_id: envelope.id,
-    })
+    Ok(Draft { observed_at_ms, payload: text(envelope.code.as_bytes())?.as_bytes().to_vec(), message_id: envelope.id })
 }
 
 #[cfg(test)]

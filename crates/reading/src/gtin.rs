@@ -24,10 +24,7 @@ pub fn check_digit(digits: &[u8]) -> Option<u8> {
 
 /// Whether `code` is 8, 12, 13 or 14 ASCII digits with a right check digit.
 pub fn is_gtin(code: &[u8]) -> bool {
-    LENGTHS.contains(&code.len())
-        && code
-            .split_last()
-            .is_some_and(|(last, rest)| check_digit(rest) == Some(*last))
+    LENGTHS.contains(&code.len()) && code.split_last().is_some_and(|(last, rest)| check_digit(rest) == Some(*last))
 }
 
 /// Finds the GTIN in what a scanner sent: bare digits, a GS1 element string or a GS1 Digital Link.
@@ -35,9 +32,7 @@ pub(crate) fn extract(text: &str) -> Result<&str, Reject> {
     if !text.is_ascii() {
         return Err(Reject::BadCharacter);
     }
-    let candidate = from_digital_link(text)
-        .or_else(|| from_element_string(text))
-        .unwrap_or(text);
+    let candidate = from_digital_link(text).or_else(|| from_element_string(text)).unwrap_or(text);
     if !candidate.bytes().all(|b| b.is_ascii_digit()) {
         return Err(Reject::BadCharacter);
     }

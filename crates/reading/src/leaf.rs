@@ -17,13 +17,6 @@ pub fn leaf_tag() -> B256 {
 /// Six words and a double hash: an inner node (two words, one hash) can never pass as a reading.
 /// Source: OpenZeppelin `@openzeppelin/merkle-tree`, `standardLeafHash`.
 pub fn leaf(reading: &Reading, digest: B256) -> B256 {
-    let words = (
-        leaf_tag(),
-        reading.device.hash(),
-        reading.epoch,
-        reading.sequence,
-        reading.observed_at_ms,
-        digest,
-    );
+    let words = (leaf_tag(), reading.device.hash(), reading.epoch, reading.sequence, reading.observed_at_ms, digest);
     keccak256(keccak256(words.abi_encode()))
 }

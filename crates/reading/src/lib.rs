@@ -2,10 +2,7 @@
 //!
 //! Everything here is a pure function of its input: no clock, no I/O, no runtime. The same rules therefore
 //! hold in the broker, in the proof verifier and in a simulated scanner.
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod device_id;
 mod digest;

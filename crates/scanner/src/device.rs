@@ -146,12 +146,7 @@ impl Device {
         (end, stood)
     }
 
-    async fn converse(
-        &mut self,
-        sender: &Sender,
-        receiver: &mut Receiver,
-        permit: SemaphorePermit<'_>,
-    ) -> End {
+    async fn converse(&mut self, sender: &Sender, receiver: &mut Receiver, permit: SemaphorePermit<'_>) -> End {
         let mut permit = Some(permit);
         loop {
             let signal = {

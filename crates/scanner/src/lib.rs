@@ -3,10 +3,7 @@
 //! [`run`] drives a [`Load`] against any broker that speaks MQTT 3.1.1 or 5 and returns a [`Report`]; a
 //! [`Progress`] shows the run while it lasts. The crate sees nothing of a gateway but `windlass-reading`, so
 //! what it reports is what a device on the wire saw.
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod codes;
 mod device;

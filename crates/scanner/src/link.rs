@@ -98,9 +98,7 @@ impl Sender {
     pub(crate) fn publish(&self, topic: &str, qos: Qos, payload: &str) -> bool {
         match self {
             Self::V311(client) => client.try_publish(topic, v311_qos(qos), false, payload).is_ok(),
-            Self::V5(client) => {
-                client.try_publish(topic, v5_qos(qos), false, payload.to_owned()).is_ok()
-            }
+            Self::V5(client) => client.try_publish(topic, v5_qos(qos), false, payload.to_owned()).is_ok(),
         }
     }
 
@@ -128,8 +126,7 @@ impl Receiver {
         for Redelivery { packet_id, payload } in again {
             match self {
                 Self::V311(events) => {
-                    let mut publish =
-                        rumqttc::Publish::new(topic, rumqttc::QoS::AtLeastOnce, payload);
+                    let mut publish = rumqttc::Publish::new(topic, rumqttc::QoS::AtLeastOnce, payload);
                     publish.dup = true;
                     publish.pkid = packet_id;
                     events.pending.push_back(rumqttc::Request::Publish(publish));
@@ -163,23 +160,20 @@ fn v5_qos(qos: Qos) -> v5::mqttbytes::QoS {
 fn v311_signal(event: rumqttc::Event) -> Signal {
     use rumqttc::{Event, Packet};
     match event {
-        Event::Incoming(Packet::ConnAck(ack)) => {
-            Signal::Connected { session_present: ack.session_present }
-        }
-        Event::Incoming(Packet::PubAck(ack)) => {
-            Signal::Answered { packet_id: ack.pkid, refusal: None }
-        }
+        Event::Incoming(Packet::ConnAck(ack)) => Signal::Connected { session_present: ack.session_present },
+        Event::Incoming(Packet::PubAck(ack)) => Signal::Answered { packet_id: ack.pkid, refusal: None },
         Event::Outgoing(outgoing) => outgoing_signal(&outgoing),
         Event::Incoming(_) => Signal::Other,
     }
 }
 
 fn v5_signal(event: v5::Event) -> Signal {
-    use v5::{Event, mqttbytes::v5::{Packet, PubAckReason}};
+    use v5::{
+        Event,
+        mqttbytes::v5::{Packet, PubAckReason},
+    };
     match event {
-        Event::Incoming(Packet::ConnAck(ack)) => {
-            Signal::Connected { session_present: ack.session_present }
-        }
+        Event::Incoming(Packet::ConnAck(ack)) => Signal::Connected { session_present: ack.session_present },
         Event::Incoming(Packet::PubAck(ack)) => {
             let refusal = match ack.reason {
                 // 0x10 only adds that nobody subscribed: an acknowledgement all the same.

@@ -13,7 +13,10 @@ const MAX_SECONDS: f64 = 7.0 * 86_400.0;
 
 /// Load-tests an MQTT broker with simulated barcode scanners.
 #[derive(Debug, Parser)]
-#[command(name = "windlass-scanner", version, after_help = "\
+#[command(
+    name = "windlass-scanner",
+    version,
+    after_help = "\
 Every scanner has its own connection, publishes valid EAN-13 codes to devices/{id}/readings and times each
 acknowledgement. All connect first, then the clock starts.
 
@@ -22,7 +25,8 @@ and the publish goes out again, with the DUP flag when the broker kept the sessi
 its link once, half way).
 
 Exit codes: 0 readings were made, all that fell due were sent and every well-formed one acknowledged (at QoS 0:
-sent); 1 some were refused, lost or never sent, or there were none; 64 the command line or the credentials file is wrong.")]
+sent); 1 some were refused, lost or never sent, or there were none; 64 the command line or the credentials file is wrong."
+)]
 pub(crate) struct Options {
     /// Broker address, host:port
     #[arg(long, default_value = "127.0.0.1:1883", value_name = "HOST:PORT")]
@@ -82,8 +86,7 @@ impl Options {
     pub(crate) fn load(&self) -> Result<Load> {
         let scanners = match &self.credentials {
             Some(path) => {
-                let text = fs::read_to_string(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
+                let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
                 let known = credentials(&text).with_context(|| format!("in {}", path.display()))?;
                 first(known, self.devices)?
             }
@@ -164,8 +167,7 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &str) -> Result<Load> {
-        Options::try_parse_from(["windlass-scanner"].into_iter().chain(arguments.split_whitespace()))?
-            .load()
+        Options::try_parse_from(["windlass-scanner"].into_iter().chain(arguments.split_whitespace()))?.load()
     }
 
     #[test]
@@ -213,10 +215,7 @@ mod tests {
     fn credentials_are_lines_or_json_lines() {
         let text = "# fleet\n\ndock-1 s3cret\n{\"id\":\"dock-2\",\"secret\":\"x\",\"topic\":\"dock-2\"}\ndock-3\n";
         let scanners = credentials(text).unwrap();
-        let seen: Vec<_> = scanners
-            .iter()
-            .map(|s| (s.id.as_str(), s.secret.as_deref(), s.topic.as_deref()))
-            .collect();
+        let seen: Vec<_> = scanners.iter().map(|s| (s.id.as_str(), s.secret.as_deref(), s.topic.as_deref())).collect();
         assert_eq!(
             seen,
             [("dock-1", Some("s3cret"), None), ("dock-2", Some("x"), Some("dock-2")), ("dock-3", None, None)]

@@ -33,11 +33,7 @@ const DIALLING: usize = 100;
 ///
 /// # Errors
 /// [`InvalidLoad`] before anything is connected when [`Load::validate`] finds a problem.
-pub async fn run(
-    load: Load,
-    progress: Arc<Progress>,
-    mut stop: watch::Receiver<bool>,
-) -> Result<Report, InvalidLoad> {
+pub async fn run(load: Load, progress: Arc<Progress>, mut stop: watch::Receiver<bool>) -> Result<Report, InvalidLoad> {
     let problems = load.validate();
     if !problems.is_empty() {
         return Err(InvalidLoad(problems));

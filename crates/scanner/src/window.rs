@@ -92,10 +92,7 @@ impl Window {
         self.resuming = self.on_wire.len();
         self.on_wire
             .iter()
-            .map(|(packet_id, message)| Redelivery {
-                packet_id: *packet_id,
-                payload: message.payload.clone(),
-            })
+            .map(|(packet_id, message)| Redelivery { packet_id: *packet_id, payload: message.payload.clone() })
             .collect()
     }
 

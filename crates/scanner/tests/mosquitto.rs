@@ -80,13 +80,8 @@ impl Drop for Mosquitto {
 }
 
 fn load(broker: &str, devices: usize) -> Load {
-    let scanners =
-        (0..devices).map(|n| Scanner::new(DeviceId::new(&format!("dock-{n}")).unwrap())).collect();
-    Load {
-        rate_hz: 20.0,
-        duration: Duration::from_secs(2),
-        ..Load::new(broker, scanners)
-    }
+    let scanners = (0..devices).map(|n| Scanner::new(DeviceId::new(&format!("dock-{n}")).unwrap())).collect();
+    Load { rate_hz: 20.0, duration: Duration::from_secs(2), ..Load::new(broker, scanners) }
 }
 
 async fn drive(load: Load) -> Report {
@@ -120,8 +115,7 @@ async fn every_reading_is_acknowledged_and_in_the_ledger_in_order() {
 async fn qos_0_is_sent_whole_and_claims_no_acknowledgement() {
     let Some(broker) = Mosquitto::start("qos0") else { return };
     for protocol in [Protocol::V311, Protocol::V5] {
-        let report =
-            drive(Load { qos: Qos::AtMostOnce, protocol, ..load(&broker.address, 3) }).await;
+        let report = drive(Load { qos: Qos::AtMostOnce, protocol, ..load(&broker.address, 3) }).await;
         assert!(report.all_acknowledged(), "{report:?}");
         assert_eq!((report.totals.published, report.totals.acknowledged, report.lost), (120, 0, 0));
     }

@@ -3,9 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use metrics::LocalRecorderGuard;
-use metrics_exporter_prometheus::{
-    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 /// How often [`Recorder::upkeep`] is to be called: samples wait in memory for it.
 pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);

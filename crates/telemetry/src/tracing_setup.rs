@@ -49,10 +49,8 @@ pub fn init_tracing(format: Format, default_filter: &str) -> Result<(), TracingE
     use tracing_subscriber::util::SubscriberInitExt;
 
     let filter = filter(env::var(FILTER_VARIABLE).ok(), default_filter)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
     match format {
         Format::Human => builder.finish().try_init(),
         Format::Json => builder.json().flatten_event(true).with_ansi(false).finish().try_init(),
@@ -61,9 +59,7 @@ pub fn init_tracing(format: Format, default_filter: &str) -> Result<(), TracingE
 }
 
 fn filter(from_environment: Option<String>, default_filter: &str) -> Result<EnvFilter, TracingError> {
-    let text = from_environment
-        .filter(|text| !text.trim().is_empty())
-        .unwrap_or_else(|| default_filter.to_owned());
+    let text = from_environment.filter(|text| !text.trim().is_empty()).unwrap_or_else(|| default_filter.to_owned());
     EnvFilter::try_new(&text).map_err(|source| TracingError::Filter { filter: text, source })
 }
 
@@ -73,9 +69,7 @@ mod tests {
 
     #[test]
     fn the_environment_wins_when_it_says_something() {
-        let chosen = |environment: Option<&str>| {
-            filter(environment.map(str::to_owned), "warn").unwrap().to_string()
-        };
+        let chosen = |environment: Option<&str>| filter(environment.map(str::to_owned), "warn").unwrap().to_string();
         assert_eq!(chosen(None), "warn");
         assert_eq!(chosen(Some(" ")), "warn");
         assert_eq!(chosen(Some("debug")), "debug");

@@ -1,6 +1,6 @@
 //! What settling needs beforehand: money, registrations, and each direct device's own contract.
 
-use std::time::Duration;
+use std::{collections::hash_map::Entry, time::Duration};
 
 use alloy::{
     primitives::{Address, Bytes, TxKind, U256},
@@ -132,8 +132,8 @@ impl Worker {
             .map(|(device, address)| async move {
                 let data = Windlass::deviceOfCall { device: device.hash() }.abi_encode().into();
                 let answer = self.nodes.call(contract, data).await?;
-                let found = Windlass::deviceOfCall::abi_decode_returns(&answer)
-                    .map_err(|_| Error::Answer("deviceOf"))?;
+                let found =
+                    Windlass::deviceOfCall::abi_decode_returns(&answer).map_err(|_| Error::Answer("deviceOf"))?;
                 Ok((device, address, found))
             })
             .buffered(CONCURRENCY)
@@ -164,13 +164,14 @@ impl Worker {
             .collect();
         for row in wanted {
             let Some(account) = row.address else { continue };
-            if !self.lanes.contains_key(&account) {
-                self.lanes.insert(account, Lane::new(account, Signer::Device(row.device.clone())));
+            if let Entry::Vacant(lane) = self.lanes.entry(account) {
+                lane.insert(Lane::new(account, Signer::Device(row.device.clone())));
                 self.load_lane(account).await?;
             }
-            let needs_look = self.lanes.get(&account).is_some_and(|l| {
-                row.barcode.is_none() || (l.in_flight() > 0 || l.balance_wei.is_none())
-            });
+            let needs_look = self
+                .lanes
+                .get(&account)
+                .is_some_and(|l| row.barcode.is_none() || (l.in_flight() > 0 || l.balance_wei.is_none()));
             if !needs_look {
                 continue;
             }
@@ -191,7 +192,8 @@ impl Worker {
             return Ok(());
         }
         let config = &self.setup.config.treasury;
-        let spent = U256::from(self.setup.ledger.funded_since(now_ms().saturating_sub(DAY_MS)).await?) * config.top_up.0;
+        let spent =
+            U256::from(self.setup.ledger.funded_since(now_ms().saturating_sub(DAY_MS)).await?) * config.top_up.0;
         if spent + config.top_up.0 > config.daily_limit.0 {
             tracing::error!(%device, "the treasury's daily limit is reached; the device's account is not topped up");
             self.hold_off(&[Span { device: device.clone(), first: 0, count: 0 }]);
@@ -233,14 +235,11 @@ impl Worker {
         match kind {
             Kind::Register { devices } if success => self.mark_registered(devices.clone(), true).await,
             Kind::Register { devices } => {
-                let spans: Vec<_> =
-                    devices.iter().map(|d| Span { device: d.clone(), first: 0, count: 0 }).collect();
+                let spans: Vec<_> = devices.iter().map(|d| Span { device: d.clone(), first: 0, count: 0 }).collect();
                 self.hold_off(&spans);
                 Ok(())
             }
-            Kind::DeployBarcode { device } if success => {
-                self.set_barcode(device, Some(account.create(nonce))).await
-            }
+            Kind::DeployBarcode { device } if success => self.set_barcode(device, Some(account.create(nonce))).await,
             Kind::Fund { device } => {
                 let address = self.devices.get(device).and_then(|d| d.address);
                 if let Some(lane) = address.and_then(|a| self.lanes.get_mut(&a)) {

@@ -103,7 +103,9 @@ impl Worker {
         let again: u64 = skipped.iter().map(|s| u64::from(s.count)).sum();
         let settled = if receipt.status() { open.readings.saturating_sub(again) } else { 0 };
         let mut received = open.received_at_ms.clone();
-        if received.is_empty() && let Some(batch) = batch {
+        if received.is_empty()
+            && let Some(batch) = batch
+        {
             received = self.setup.ledger.batch_received_at(batch).await?;
         }
         let inclusion = Inclusion {
@@ -258,13 +260,8 @@ impl Worker {
         if !inclusion.success {
             return;
         }
-        let settled = Settled {
-            batch,
-            settlement: *settlement,
-            stage,
-            tx: inclusion.tx,
-            block_number: inclusion.block_number,
-        };
+        let settled =
+            Settled { batch, settlement: *settlement, stage, tx: inclusion.tx, block_number: inclusion.block_number };
         if !(self.setup.observer)(settled) {
             metrics::receipt_dropped();
         }

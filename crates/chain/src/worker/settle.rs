@@ -48,12 +48,7 @@ impl Worker {
         if batch::is_due(waiting.len(), Duration::from_millis(oldest), limits) { Ok(waiting) } else { Ok(Vec::new()) }
     }
 
-    async fn settle_anchor(
-        &mut self,
-        account: Address,
-        shard: (u32, u32),
-        contract: &Contract,
-    ) -> Result<(), Error> {
+    async fn settle_anchor(&mut self, account: Address, shard: (u32, u32), contract: &Contract) -> Result<(), Error> {
         if self.lanes.get(&account).is_some_and(|l| l.anchor_in_doubt) && !self.resolve_head(account, contract).await? {
             return Ok(());
         }
@@ -104,7 +99,7 @@ impl Worker {
         let data = Windlass::headOfCall { submitter: account }.abi_encode().into();
         let answer = self.nodes.call(contract.address, data).await?;
         let head = B256::abi_decode(&answer).map_err(|_| Error::Answer("headOf"))?;
-        let (mut number, known) = self.setup.ledger.account(account).await?.1.unwrap_or_default();
+        let (mut number, known) = self.setup.ledger.account(account).await?.anchor.unwrap_or_default();
         if head != known && head != B256::ZERO {
             number = number.max(self.last_number(account, contract).await?);
         }

@@ -33,11 +33,7 @@ fn state(name: Option<&str>, success: Option<bool>) -> State {
 }
 
 /// Adds `WHERE` clauses for the columns that a listing has.
-fn query(
-    select: &str,
-    filter: &Filter,
-    (device, since, after): (Option<&str>, &str, &str),
-) -> (String, Vec<Value>) {
+fn query(select: &str, filter: &Filter, (device, since, after): (Option<&str>, &str, &str)) -> (String, Vec<Value>) {
     let mut clauses = Vec::new();
     let mut values: Vec<Value> = Vec::new();
     if let (Some(column), Some(id)) = (device, &filter.device) {

@@ -30,10 +30,7 @@ fn device(name: &str, settlement: Settlement) -> DeviceRow {
 
 async fn open(dir: &TempDir) -> Sqlite {
     let journal = Sqlite::open(dir.path(), &Options::default()).unwrap();
-    journal
-        .upsert_devices(vec![device("a", Settlement::Anchor), device("b", Settlement::Batch)])
-        .await
-        .unwrap();
+    journal.upsert_devices(vec![device("a", Settlement::Anchor), device("b", Settlement::Batch)]).await.unwrap();
     journal
 }
 
@@ -178,7 +175,8 @@ async fn a_reading_goes_from_accepted_to_final_and_back_on_a_reorg() {
     journal.finalized(vec![t]).await.unwrap();
     assert_eq!((state().await, journal.unsettled_count()), (State::Final, 0));
     assert!(journal.open_transactions().await.unwrap().is_empty());
-    assert_eq!(journal.account(Address::repeat_byte(1)).await.unwrap(), (Some(0), Some((1, B256::repeat_byte(9)))));
+    let account = journal.account(Address::repeat_byte(1)).await.unwrap();
+    assert_eq!((account.highest_nonce, account.anchor), (Some(0), Some((1, B256::repeat_byte(9)))));
     assert_eq!(journal.unmined(vec![t]).await.unwrap(), 0, "final stays final");
 }
 
@@ -193,7 +191,7 @@ async fn a_reverted_batch_frees_its_readings_only_when_final() {
     assert_eq!(journal.finalized(vec![t]).await.unwrap(), 1);
     assert_eq!(journal.unsettled(Settlement::Anchor, (0, 1), 10).await.unwrap().len(), 1);
     assert_eq!(journal.unsettled_count(), 1);
-    assert_eq!(journal.account(Address::repeat_byte(1)).await.unwrap().1, None);
+    assert_eq!(journal.account(Address::repeat_byte(1)).await.unwrap().anchor, None);
 }
 
 #[tokio::test]

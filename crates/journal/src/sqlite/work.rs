@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::Address;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use windlass_reading::{DeviceId, Reading, Settlement};
@@ -13,15 +13,14 @@ use super::{
     write,
 };
 use crate::{
-    Append, Attempt, BatchDraft, DeviceRow, DeviceState, Error, Inclusion, Journal, Kind, Ledger, OpenTransaction, Opened,
-    Recent, Refusal, Refused, TransactionDraft, Unsettled, metrics,
+    Account, Append, Attempt, BatchDraft, DeviceRow, DeviceState, Error, Inclusion, Journal, Kind, Ledger, OpenTransaction,
+    Opened, Recent, Refusal, Refused, TransactionDraft, Unsettled, metrics,
 };
 
 /// How many of a device's latest QoS 1 publishes are remembered for redeliveries.
 const RECENT: u32 = 64;
 /// Columns of an unsettled reading: arrival, received_at, then the five of `reading_at`.
-const UNSETTLED: &str =
-    "SELECT r.arrival, r.received_at, d.name, r.epoch, r.sequence, r.observed_at, r.payload
+const UNSETTLED: &str = "SELECT r.arrival, r.received_at, d.name, r.epoch, r.sequence, r.observed_at, r.payload
      FROM readings r JOIN devices d ON d.id = r.device";
 
 pub(super) fn now_ms() -> u64 {
@@ -142,7 +141,7 @@ impl Ledger for Sqlite {
         self.scan(open_transactions).await
     }
 
-    async fn account(&self, account: Address) -> Result<(Option<u64>, Option<(u64, B256)>), Error> {
+    async fn account(&self, account: Address) -> Result<Account, Error> {
         self.scan(move |c| write::account(c, account)).await
     }
 
@@ -164,8 +163,7 @@ impl Ledger for Sqlite {
                 "SELECT d.name, r.epoch, r.sequence, r.observed_at, r.payload FROM readings r
                  JOIN devices d ON d.id = r.device WHERE r.batch = ?1 ORDER BY r.device, r.sequence",
             )?;
-            let rows =
-                statement.query_map([batch as i64], |row| reading_at(row, 0))?.collect::<Result<_, _>>()?;
+            let rows = statement.query_map([batch as i64], |row| reading_at(row, 0))?.collect::<Result<_, _>>()?;
             Ok(rows)
         })
         .await

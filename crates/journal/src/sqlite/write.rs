@@ -8,14 +8,13 @@ use super::{
     convert::{corrupt, opt_u64_at, u64_at},
     writer::Effects,
 };
-use crate::{Attempt, BatchDraft, DeviceRow, Error, Inclusion, Opened, Span, TransactionDraft};
+use crate::{Account, Attempt, BatchDraft, DeviceRow, Error, Inclusion, Opened, Span, TransactionDraft};
 
 /// Device shards: a lane takes those whose remainder is its own, so a device stays on one lane.
 const SHARDS: u16 = 4_096;
 
 pub(super) fn count_unsettled(connection: &Connection) -> Result<i64, Error> {
-    let free: i64 =
-        connection.query_row("SELECT COUNT(*) FROM readings WHERE batch IS NULL", [], |row| row.get(0))?;
+    let free: i64 = connection.query_row("SELECT COUNT(*) FROM readings WHERE batch IS NULL", [], |row| row.get(0))?;
     let open: i64 = connection.query_row(
         "SELECT COALESCE(SUM(b.count - b.released), 0) FROM batches b JOIN transactions t ON t.id = b.\"transaction\"
          WHERE t.state = 'sent' OR t.success = 0",
@@ -31,8 +30,8 @@ pub(super) fn upsert_devices(connection: &Connection, devices: &[DeviceRow]) -> 
          ON CONFLICT (name) DO UPDATE SET format = ?3, settlement = ?4, epoch = ?5, address = ?6",
     )?;
     for device in devices {
-        let hash = device.device.hash();
-        let shard = u16::from_be_bytes([hash[0], hash[1]]) % SHARDS;
+        let [first, second, ..] = device.device.hash().0;
+        let shard = u16::from_be_bytes([first, second]) % SHARDS;
         statement.execute(params![
             device.device.as_str(),
             shard,
@@ -85,8 +84,7 @@ fn insert_batch(connection: &Connection, transaction: i64, account: Address, bat
             batch.arrivals.iter().min().map(|a| *a as i64),
         ])?;
     let id = connection.last_insert_rowid();
-    let mut take =
-        connection.prepare_cached("UPDATE readings SET batch = ?1 WHERE arrival = ?2 AND batch IS NULL")?;
+    let mut take = connection.prepare_cached("UPDATE readings SET batch = ?1 WHERE arrival = ?2 AND batch IS NULL")?;
     for arrival in &batch.arrivals {
         if take.execute(params![id, *arrival as i64])? != 1 {
             return Err(Error::AlreadyTaken);
@@ -234,7 +232,7 @@ pub(super) fn set_registered(connection: &Connection, devices: &[DeviceId], regi
 pub(super) fn account(
     connection: &Connection,
     account: Address,
-) -> Result<(Option<u64>, Option<(u64, alloy::primitives::B256)>), Error> {
+) -> Result<Account, Error> {
     let nonce = connection.query_row(
         "SELECT MAX(nonce) FROM transactions WHERE account = ?1",
         [account.as_slice()],
@@ -249,5 +247,5 @@ pub(super) fn account(
             |row| Ok((u64_at(row, 0)?, super::convert::hash_at(row, 1)?)),
         )
         .optional()?;
-    Ok((nonce, anchor))
+    Ok(Account { highest_nonce: nonce, anchor })
 }

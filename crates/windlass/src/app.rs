@@ -1,0 +1,217 @@
+//! The wiring: every crate's part, started in the order of the data's way and stopped in the same order.
+
+mod herald;
+mod intake;
+mod seed;
+mod signing;
+mod surface;
+
+pub(crate) use intake::now_ms;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix::{Actor, Addr, Arbiter};
+use alloy::signers::local::PrivateKeySigner;
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+use windlass_broker::Broker;
+use windlass_chain::{ChainActor, Nodes, Setup, Standing, Worker};
+use windlass_http::Server;
+use windlass_journal::{Options, Sqlite};
+use windlass_telemetry::{Recorder, UPKEEP_EVERY};
+
+use crate::{config::Config, deployment};
+
+/// How often the backlog's age is sampled.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A gateway that is listening.
+pub struct App {
+    journal: Sqlite,
+    standing: Arc<Mutex<Standing>>,
+    nodes: Arc<Nodes>,
+    broker_addresses: Vec<SocketAddr>,
+    http_address: SocketAddr,
+    stop: CancellationToken,
+    broker: tokio::task::JoinHandle<()>,
+    http: windlass_http::Handle,
+    chain: Addr<ChainActor>,
+    chain_arbiter: Arbiter,
+    upkeep: tokio::task::JoinHandle<()>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("broker", &self.broker_addresses).field("http", &self.http_address).finish_non_exhaustive()
+    }
+}
+
+/// Installs the process's recorder with every crate's buckets. Once per process.
+///
+/// # Errors
+/// When another recorder is installed.
+pub fn install_metrics() -> anyhow::Result<Recorder> {
+    // Buckets are needed before the first record, descriptions only after: describe twice, the second time for good.
+    let buckets: Vec<_> = describe();
+    let recorder = Recorder::install(&buckets)?;
+    describe();
+    metrics::describe_gauge!("windlass_build_info", "Version of this build");
+    metrics::gauge!("windlass_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(recorder)
+}
+
+fn describe() -> Vec<(&'static str, &'static [f64])> {
+    let mut buckets = windlass_journal::describe();
+    buckets.extend(windlass_chain::describe());
+    buckets.extend(windlass_broker::describe());
+    windlass_device::describe();
+    windlass_device::touch();
+    buckets
+}
+
+impl App {
+    /// Opens the journal, starts the actors and the chain side, and listens. Must run inside an actix system.
+    ///
+    /// # Errors
+    /// What keeps the gateway from starting: journal, keys, addresses. A missing node is not among them.
+    pub async fn build(config: &Config, recorder: Recorder) -> anyhow::Result<Self> {
+        let journal = Sqlite::open(&config.data_dir(), &Options::default())?;
+        let custody = seed::custody(config)?;
+        seed::devices(config, &journal, custody.as_ref()).await?;
+        let directory = seed::directory(config, &journal, custody);
+        let stop = CancellationToken::new();
+
+        let standing = Arc::new(Mutex::new(Standing::default()));
+        let gate = intake::Gate::new(config, directory.clone(), journal.clone());
+        let told = gate.outbox();
+        let broker = Broker::bind(config.broker.clone(), intake::identities(config), Arc::new(gate)).await?;
+        let broker_addresses = broker.local_addrs();
+        let outbox = broker.outbox();
+        let _ = told.set(outbox.clone());
+        let herald = herald::start(journal.clone(), outbox);
+        let worker = Worker::new(Setup {
+            config: config.chain.clone(),
+            limits: config.settlement.clone(),
+            submitters: submitters(config)?,
+            ledger: Arc::new(journal.clone()),
+            signatory: Arc::new(signing::Desk::new(directory.clone())),
+            contract: deployment::source(config),
+            observer: Box::new(move |settled| herald.try_send(settled).is_ok()),
+            standing: standing.clone(),
+        })?;
+        let nodes = worker.nodes();
+        let chain_arbiter = Arbiter::new();
+        let interval = config.chain.poll_interval;
+        let chain =
+            ChainActor::start_in_arbiter(&chain_arbiter.handle(), move |_| ChainActor::new(worker, interval));
+
+        let surface = surface::Surface::new(config, journal.clone(), standing.clone(), nodes.clone(), recorder.clone());
+        let server = Server::bind(config.http.clone(), Arc::new(surface))?;
+        let (http, http_address) = (server.handle(), server.local_addr());
+        actix::spawn(async move {
+            if let Err(error) = server.run().await {
+                tracing::error!(%error, "the HTTP surface ended");
+            }
+        });
+        let upkeep = tokio::spawn(upkeep(journal.clone(), recorder));
+        let broker = spawn_broker(broker, stop.clone());
+        Ok(Self {
+            journal,
+            standing,
+            nodes,
+            broker_addresses,
+            http_address,
+            stop,
+            broker,
+            http,
+            chain,
+            chain_arbiter,
+            upkeep,
+        })
+    }
+
+    /// Where MQTT is listened for, in the config's order.
+    pub fn broker_addresses(&self) -> &[SocketAddr] {
+        &self.broker_addresses
+    }
+
+    /// Where HTTP is listened for.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &Sqlite {
+        &self.journal
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &Arc<Nodes> {
+        &self.nodes
+    }
+
+    /// Where the chain side stands.
+    pub fn standing(&self) -> Standing {
+        self.standing.lock().map(|s| s.clone()).unwrap_or_default()
+    }
+
+    /// Stops in the order of the data's way: no new readings, answers for those that are in, then the chain side,
+    /// then the journal. What is not settled stays in the journal and is settled after the next start.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.broker.await {
+            tracing::error!(%error, "the broker did not stop cleanly");
+        }
+        // The answer comes when the round that is running has ended; nothing is signed after it.
+        let _ = self.chain.send(windlass_chain::Drain).await;
+        self.chain_arbiter.stop();
+        self.upkeep.abort();
+        self.http.stop().await;
+        self.journal.close().await;
+        tracing::info!(unsettled = self.journal.unsettled_count(), "stopped");
+    }
+}
+
+/// Reads the custodial keys, for `windlass check`: whether there is a good mnemonic where one is needed.
+///
+/// # Errors
+/// When the mnemonic file cannot be read or is none.
+pub fn load_custody(config: &Config) -> anyhow::Result<()> {
+    seed::custody(config).map(|_| ())
+}
+
+fn spawn_broker(broker: Broker, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        if let Err(error) = broker.run(stop).await {
+            tracing::error!(%error, "the broker ended");
+        }
+    })
+}
+
+async fn upkeep(journal: Sqlite, recorder: Recorder) {
+    let mut sample = tokio::time::interval(SAMPLE_INTERVAL);
+    let mut rounds = 0u64;
+    loop {
+        sample.tick().await;
+        if let Err(error) = journal.sample().await {
+            tracing::warn!(%error, "the backlog's age could not be read");
+        }
+        rounds += 1;
+        if rounds.is_multiple_of(UPKEEP_EVERY.as_secs().max(1)) {
+            recorder.upkeep();
+        }
+    }
+}
+
+fn submitters(config: &Config) -> anyhow::Result<Vec<PrivateKeySigner>> {
+    config
+        .chain
+        .submitters
+        .iter()
+        .map(|key| windlass_chain::load_key(key, &config.base).context("chain.submitters"))
+        .collect()
+}

@@ -1,0 +1,140 @@
+//! The commands: what each is called, what it takes, and what its exit code says.
+#![allow(clippy::print_stdout, reason = "commands speak to a person or a pipe")]
+
+mod check;
+mod demo;
+mod deploy;
+mod list;
+mod proof;
+mod run;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use windlass_telemetry::Format;
+
+use crate::config::{Config, Invalid};
+
+/// All went well.
+const OK: u8 = 0;
+/// It did not.
+const FAILED: u8 = 1;
+/// A proof says of itself that it is still pending.
+const PENDING: u8 = 2;
+/// The command line or the config is wrong (sysexits `EX_USAGE`).
+const USAGE: u8 = 64;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, about = "Hauls device readings onto a blockchain: MQTT broker, journal, proofs.")]
+#[command(after_help = "Exit codes: 0 done; 1 failed; 2 proof still pending; 64 wrong command line or config.\n\
+    Logs go to standard error; RUST_LOG sets the filter (for example RUST_LOG=windlass=debug).")]
+pub struct Arguments {
+    /// How logs are written.
+    #[arg(long, global = true, value_enum, default_value = "human")]
+    log: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show it all at once: a node, contracts, the broker, scanners; ends with a verified proof.
+    Demo(demo::Options),
+    /// Run the gateway until SIGTERM or Ctrl-C.
+    Run(WithConfig),
+    /// Check a config: every problem at once, then whether node, contract and keys fit. Exit 64 when not.
+    Check(WithConfig),
+    /// Deploy the Windlass contract from the first submitter and note its address in the data directory.
+    Deploy(WithConfig),
+    /// List readings, oldest first.
+    Readings(list::Readings),
+    /// Devices.
+    #[command(subcommand)]
+    Device(list::Device),
+    /// Inputs that were refused and kept.
+    #[command(subcommand)]
+    Quarantine(list::Quarantine),
+    /// List batches, oldest first.
+    Batches(list::Rows),
+    /// List the accounts' transactions, oldest first.
+    Attempts(list::Rows),
+    /// Write the proof of one reading.
+    Prove(proof::Prove),
+    /// Verify a proof file: offline, against a block hash that you trust, or against a node.
+    Verify(proof::Verify),
+}
+
+/// A command that takes only the config.
+#[derive(Debug, Args)]
+pub struct WithConfig {
+    /// The config file.
+    #[arg(long, value_name = "FILE", default_value = "windlass.toml")]
+    config: PathBuf,
+}
+
+impl WithConfig {
+    fn load(&self) -> Result<Config, Invalid> {
+        Config::load(&self.config)
+    }
+}
+
+/// Runs the command and says by exit code how it went.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let format = match arguments.log {
+        LogFormat::Human => Format::Human,
+        LogFormat::Json => Format::Json,
+    };
+    let filter = match arguments.command {
+        Command::Run(_) => "info",
+        _ => "warn",
+    };
+    if let Err(error) = windlass_telemetry::init_tracing(format, filter) {
+        eprintln!("windlass: {error}");
+        return ExitCode::from(USAGE);
+    }
+    let outcome = match &arguments.command {
+        Command::Demo(options) => demo::run(options),
+        Command::Run(options) => run::run(options),
+        Command::Check(options) => check::run(options),
+        Command::Deploy(options) => deploy::run(options),
+        Command::Readings(options) => options.run(),
+        Command::Device(options) => options.run(),
+        Command::Quarantine(options) => options.run(),
+        Command::Batches(options) => options.batches(),
+        Command::Attempts(options) => options.transactions(),
+        Command::Prove(options) => options.run(),
+        Command::Verify(options) => options.run(),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if error.is::<Invalid>() => {
+            eprint!("windlass: {error}");
+            ExitCode::from(USAGE)
+        }
+        Err(error) => {
+            eprintln!("windlass: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Runs an async command on a small runtime of its own.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
+}
+
+/// Prints a line; a closed pipe ends the command quietly instead of with a panic.
+fn line(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(i32::from(OK)),
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,170 @@
+//! `windlass prove` and `windlass verify`.
+
+use std::{fs, path::PathBuf};
+
+use alloy::{eips::BlockNumberOrTag, primitives::B256};
+use anyhow::{Context, bail};
+use clap::Args;
+use windlass_chain::Nodes;
+use windlass_journal::Sqlite;
+use windlass_proof::{ProofFile, Refusal, Verified, verify};
+use windlass_reading::DeviceId;
+
+use super::{FAILED, OK, PENDING, WithConfig, block_on, line};
+use crate::{deployment, prove::Prover};
+
+/// `windlass prove DEVICE SEQUENCE`.
+#[derive(Debug, Args)]
+pub struct Prove {
+    #[command(flatten)]
+    config: WithConfig,
+    /// Whose reading.
+    device: DeviceId,
+    /// Its number: 1, 2, 3 …
+    sequence: u64,
+    /// Where to write it [default: DEVICE-SEQUENCE.windlass.json].
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Prove {
+    pub(super) fn run(&self) -> anyhow::Result<u8> {
+        let config = self.config.load()?;
+        let journal = Sqlite::read_only(&config.data_dir()).context("no journal in data_dir")?;
+        let nodes = Nodes::new(&config.chain)?;
+        let prover = Prover {
+            journal: &journal,
+            nodes: Some(&nodes),
+            chain_id: config.chain.chain_id,
+            contract: deployment::contract(&config),
+        };
+        let file = block_on(prover.prove(&self.device, self.sequence))?;
+        let Some(file) = file else { bail!("{} has no reading {}", self.device, self.sequence) };
+        let path = self
+            .output
+            .clone()
+            .unwrap_or_else(|| format!("{}-{}.windlass.json", self.device, self.sequence).into());
+        fs::write(&path, file.to_json()?).with_context(|| path.display().to_string())?;
+        if matches!(file, ProofFile::Pending(_)) {
+            line(&format!("{}: the reading is not on chain yet; run the same command again later", path.display()))?;
+            return Ok(PENDING);
+        }
+        line(&path.display().to_string())?;
+        Ok(OK)
+    }
+}
+
+/// `windlass verify FILE`.
+#[derive(Debug, Args)]
+#[command(after_help = "Without a block hash the proof is only checked against itself. Get the hash of its block from a \
+    source that you trust and give it with --block-hash; or name a node that you trust with --rpc.")]
+pub struct Verify {
+    /// The proof file.
+    file: PathBuf,
+    /// The hash of the proof's block, from a source that you trust.
+    #[arg(long, value_name = "HASH", conflicts_with = "rpc")]
+    block_hash: Option<B256>,
+    /// A node that you trust to know the canonical chain.
+    #[arg(long, value_name = "URL")]
+    rpc: Option<String>,
+    /// The result as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(super) fn run(&self) -> anyhow::Result<u8> {
+        let bytes = fs::read(&self.file).with_context(|| self.file.display().to_string())?;
+        let verified = match verify(&bytes, self.block_hash) {
+            Ok(verified) => verified,
+            Err(Refusal::Pending) => {
+                line(&format!("{}: PENDING. The file says that the reading is not on chain yet.", self.file.display()))?;
+                return Ok(PENDING);
+            }
+            Err(refusal) => {
+                line(&format!("{}: REFUSED. {refusal}", self.file.display()))?;
+                return Ok(FAILED);
+            }
+        };
+        let node = match &self.rpc {
+            None => None,
+            Some(url) => match block_on(ask(url, &verified))? {
+                Ok(text) => Some(text),
+                Err(text) => {
+                    line(&format!("{}: REFUSED. {text}", self.file.display()))?;
+                    return Ok(FAILED);
+                }
+            },
+        };
+        if self.json { print_json(&verified, node.as_deref()) } else { self.print(&verified, node.as_deref()) }
+    }
+
+    fn print(&self, verified: &Verified, node: Option<&str>) -> anyhow::Result<u8> {
+        line(&format!("{}: VERIFIED", self.file.display()))?;
+        if let Some(reading) = &verified.reading {
+            line(&format!(
+                "  reading   {} of {}: {}",
+                reading.sequence,
+                reading.device,
+                crate::rows::payload(&reading.payload)
+            ))?;
+        }
+        line(&format!("  block     {} {}", verified.block_number, verified.block_hash))?;
+        for checked in verified.checked.iter().map(String::as_str).chain(node) {
+            line(&format!("  checked   {checked}"))?;
+        }
+        for trust in trusts(verified, node.is_some()) {
+            line(&format!("  you trust {trust}"))?;
+        }
+        Ok(OK)
+    }
+}
+
+/// What is left to trust; a node that knows the block answers for its hash.
+fn trusts(verified: &Verified, asked_node: bool) -> Vec<String> {
+    if asked_node {
+        return vec!["the node that you asked, for which chain is canonical".to_owned()];
+    }
+    verified.trusts.clone()
+}
+
+fn print_json(verified: &Verified, node: Option<&str>) -> anyhow::Result<u8> {
+    let checked: Vec<_> = verified.checked.iter().map(String::as_str).chain(node).collect();
+    let value = serde_json::json!({
+        "verified": true,
+        "settlement": verified.settlement.as_str(),
+        "chain_id": verified.chain_id,
+        "contract": verified.contract,
+        "signer": verified.signer,
+        "device": verified.reading.as_ref().map(|r| r.device.clone()),
+        "sequence": verified.reading.as_ref().map(|r| r.sequence),
+        "payload": verified.reading.as_ref().map(|r| crate::rows::payload(&r.payload)),
+        "block": verified.block_number,
+        "block_hash": verified.block_hash,
+        "checked": checked,
+        "trusts": trusts(verified, node.is_some()),
+    });
+    line(&value.to_string())?;
+    Ok(OK)
+}
+
+/// Asks a node whether the proof's block is on its canonical chain.
+async fn ask(url: &str, verified: &Verified) -> anyhow::Result<Result<String, String>> {
+    let config = windlass_chain::Config { rpc: vec![url.to_owned()], ..windlass_chain::Config::default() };
+    let nodes = Nodes::new(&config)?;
+    let chain_id = nodes.chain_id().await?;
+    if let Some(expected) = verified.chain_id
+        && expected != chain_id
+    {
+        return Ok(Err(format!("the proof is for chain {expected}, the node is on chain {chain_id}")));
+    }
+    let number = verified.block_number;
+    let found = nodes.block_at(BlockNumberOrTag::Number(number)).await?;
+    Ok(match found {
+        Some(block) if block.hash == verified.block_hash => {
+            Ok(format!("the node has this block at height {number} of its canonical chain {chain_id}"))
+        }
+        Some(block) => Err(format!("the node has another block at height {number}: {}", block.hash)),
+        None => Err(format!("the node has no block {number}")),
+    })
+}

@@ -1,0 +1,95 @@
+//! The binary's config: the tables of the crates, read from a TOML file and then the environment.
+
+mod device;
+mod load;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+pub use device::{Device, KeySpec};
+pub use load::Invalid;
+
+/// `[keys]`: where custodial device keys come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// A file with a BIP-39 mnemonic; device keys are derived at `m/44'/60'/0'/0/index`.
+    pub mnemonic_file: Option<PathBuf>,
+}
+
+/// Everything that `windlass run` is told.
+#[derive(Debug, Clone, Serialize)]
+pub struct Config {
+    /// Journal, deployment file and admin state.
+    pub data_dir: PathBuf,
+    /// Listeners and limits.
+    pub broker: windlass_broker::Config,
+    /// Which chain, which nodes, which accounts.
+    pub chain: windlass_chain::Config,
+    /// Batch size and age.
+    pub settlement: windlass_chain::Limits,
+    /// Custodial keys.
+    pub keys: Keys,
+    /// The HTTP surface.
+    pub http: windlass_http::Config,
+    /// Device actors.
+    pub device: windlass_device::Config,
+    /// The devices.
+    pub devices: Vec<Device>,
+    /// The directory that relative paths start from: the config file's.
+    #[serde(skip)]
+    pub base: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("/var/lib/windlass"),
+            broker: windlass_broker::Config::default(),
+            chain: windlass_chain::Config::default(),
+            settlement: windlass_chain::Limits::default(),
+            keys: Keys::default(),
+            http: windlass_http::Config::default(),
+            device: windlass_device::Config::default(),
+            devices: Vec::new(),
+            base: PathBuf::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads `file`, then `WINDLASS__…` variables, and checks everything.
+    ///
+    /// # Errors
+    /// [`Invalid`] lists every problem at once.
+    pub fn load(file: &Path) -> Result<Self, Invalid> {
+        load::load(file)
+    }
+
+    /// Every problem of an otherwise readable config.
+    pub fn validate(&self) -> Vec<String> {
+        let mut wrong = self.broker.validate();
+        wrong.extend(self.chain.validate());
+        wrong.extend(self.settlement.validate());
+        wrong.extend(self.http.validate());
+        wrong.extend(self.device.validate());
+        wrong.extend(device::validate(self));
+        wrong
+    }
+
+    /// A path of the config, taken from the config file's directory when it is relative.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// The journal's directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.path(&self.data_dir)
+    }
+
+    /// Where `windlass deploy` notes the contract.
+    pub fn deployment_file(&self) -> PathBuf {
+        self.data_dir().join("deployment.json")
+    }
+}

@@ -1,0 +1,127 @@
+//! `[[devices]]`: who may publish, in which format, settled how, with which key.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+use windlass_reading::{DeviceId, Format, Settlement};
+
+use super::Config;
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// MQTT user name, client id and topic level.
+    pub id: DeviceId,
+    /// `sha256:<hex>` of the generated secret. Absent only when a listener identifies it by client id.
+    #[serde(default)]
+    pub secret: Option<String>,
+    /// How its payloads are read.
+    #[serde(default)]
+    pub format: Format,
+    /// How its readings are settled; absent: `settlement.default`.
+    #[serde(default)]
+    pub settlement: Option<Settlement>,
+    /// Its signing key.
+    #[serde(default)]
+    pub key: Option<KeySpec>,
+    /// A topic of its own beside `devices/{id}/readings`, for firmware that cannot be changed.
+    #[serde(default)]
+    pub topic: Option<String>,
+}
+
+/// Who holds the device's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeySpec {
+    /// The gateway, derived from the mnemonic at this index.
+    Custodial(u32),
+    /// The device: an Ethereum address.
+    Secp256k1(String),
+    /// A secure element in the device: x and y, 64 bytes in hex.
+    P256(String),
+}
+
+impl Device {
+    /// How the device's readings are settled.
+    pub fn settlement(&self, config: &Config) -> Settlement {
+        self.settlement.unwrap_or(config.settlement.default)
+    }
+
+    /// The index of its custodial key.
+    pub fn custodial(&self) -> Option<u32> {
+        match self.key {
+            Some(KeySpec::Custodial(index)) => Some(index),
+            _ => None,
+        }
+    }
+}
+
+/// Every problem of the devices, across them and against the rest of the config.
+pub(super) fn validate(config: &Config) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut ids = HashSet::new();
+    let mut indices: HashMap<u32, &DeviceId> = HashMap::new();
+    let mut topics: HashMap<&str, &DeviceId> = HashMap::new();
+    let by_client_id: HashSet<&str> =
+        config.broker.listeners.iter().flat_map(|l| &l.identify_by_client_id).map(AsRef::as_ref).collect();
+    for device in &config.devices {
+        let id = &device.id;
+        if !ids.insert(id.clone()) {
+            wrong.push(format!("devices: {id} is there twice"));
+        }
+        if let Some(index) = device.custodial()
+            && let Some(other) = indices.insert(index, id)
+        {
+            wrong.push(format!("devices.{id}: custodial key {index} is also {other}'s"));
+        }
+        if let Some(topic) = &device.topic
+            && let Some(other) = topics.insert(topic, id)
+        {
+            wrong.push(format!("devices.{id}: topic {topic:?} is also {other}'s"));
+        }
+        wrong.extend(device.problems(config, by_client_id.contains(id.as_str())));
+    }
+    for id in by_client_id {
+        if !ids.iter().any(|d| d.as_str() == id) {
+            wrong.push(format!("broker.listeners: identify_by_client_id names {id:?}, which is not a device"));
+        }
+    }
+    if !indices.is_empty() && config.keys.mnemonic_file.is_none() {
+        wrong.push("keys.mnemonic_file: needed, because devices have custodial keys".into());
+    }
+    wrong
+}
+
+impl Device {
+    fn problems(&self, config: &Config, by_client_id: bool) -> Vec<String> {
+        let id = &self.id;
+        let mut wrong = Vec::new();
+        match &self.secret {
+            None if !by_client_id => wrong.push(format!(
+                "devices.{id}: secret is missing (or name the device in a listener's identify_by_client_id)"
+            )),
+            Some(secret) if secret.parse::<windlass_broker::SecretHash>().is_err() => {
+                wrong.push(format!("devices.{id}: secret must be \"sha256:\" and 64 hex digits"));
+            }
+            _ => {}
+        }
+        if let Some(KeySpec::Secp256k1(_) | KeySpec::P256(_)) = self.key {
+            wrong.push(format!(
+                "devices.{id}: keys that the device holds need format = \"signed\", which this version does not have; \
+                 use key = {{ custodial = <index> }}"
+            ));
+        }
+        let settlement = self.settlement(config);
+        if settlement != Settlement::Anchor && self.custodial().is_none() {
+            wrong.push(format!("devices.{id}: settlement {settlement} needs key = {{ custodial = <index> }}"));
+        }
+        if !self.format.may_settle_by(settlement) {
+            wrong.push(format!(
+                "devices.{id}: direct settlement stores a number; format {} is not one (use digits, gtin or json)",
+                self.format.as_str()
+            ));
+        }
+        wrong
+    }
+}

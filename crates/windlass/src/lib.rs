@@ -1,0 +1,12 @@
+//! The binary's parts: config, wiring, commands. The only place where the crates meet.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod app;
+pub mod command;
+pub mod config;
+pub mod deployment;
+pub mod prove;
+pub mod rows;

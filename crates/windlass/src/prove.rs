@@ -1,0 +1,95 @@
+//! Makes a proof file out of the journal and a node.
+
+use alloy::{
+    consensus::Header,
+    eips::Encodable2718,
+    primitives::{Address, B256, Bytes},
+};
+use anyhow::{Context, anyhow, bail};
+use windlass_chain::Nodes;
+use windlass_journal::{Ledger, Listing, ReadingRow, Sqlite, State};
+use windlass_proof::{Evidence, ProofFile, Tree};
+use windlass_reading::{DeviceId, Domain, Reading, Settlement, leaf};
+
+/// What a proof is made from.
+#[derive(Debug)]
+pub struct Prover<'a> {
+    /// Where the reading is.
+    pub journal: &'a Sqlite,
+    /// Where its block is; `None`: only a pending proof can be made.
+    pub nodes: Option<&'a Nodes>,
+    /// The chain.
+    pub chain_id: u64,
+    /// The `Windlass` contract.
+    pub contract: Option<Address>,
+}
+
+impl Prover<'_> {
+    /// The proof of one reading: of its settlement if it is mined, else one that says that it is pending.
+    /// `None` when the journal has no such reading.
+    ///
+    /// # Errors
+    /// When the node does not answer, or what it answers does not fit the journal.
+    pub async fn prove(&self, device: &DeviceId, sequence: u64) -> anyhow::Result<Option<ProofFile>> {
+        let Some(row) = self.journal.reading(device.clone(), sequence).await? else { return Ok(None) };
+        let (Some((_, hash)), Some(tx), true) = (row.block, row.tx, row.state != State::Accepted) else {
+            return Ok(Some(ProofFile::pending(&row.reading, row.settlement)));
+        };
+        let nodes = self.nodes.ok_or_else(|| anyhow!("a node is needed to prove a settled reading"))?;
+        let (evidence, index) = evidence(nodes, hash, tx).await?;
+        let file = match row.settlement {
+            Settlement::Direct => evidence.direct(index, &row.reading)?,
+            Settlement::Batch => {
+                let signer = self.signer(device).await?;
+                evidence.batch(index, self.contract()?, &row.reading, signer)?
+            }
+            Settlement::Anchor => {
+                let tree = self.tree(&row).await?;
+                evidence.anchor(index, self.chain_id, self.contract()?, &tree, &row.reading)?
+            }
+        };
+        Ok(Some(file))
+    }
+
+    fn contract(&self) -> anyhow::Result<Address> {
+        self.contract.ok_or_else(|| anyhow!("no contract address: run `windlass deploy`, or set chain.contract"))
+    }
+
+    async fn signer(&self, device: &DeviceId) -> anyhow::Result<Option<Address>> {
+        let devices = self.journal.devices().await?;
+        Ok(devices.into_iter().find(|d| d.device == *device).and_then(|d| d.address))
+    }
+
+    /// Builds the batch's tree again and compares its root with the one that was anchored.
+    async fn tree(&self, row: &ReadingRow) -> anyhow::Result<Tree> {
+        let id = row.batch.context("the reading has no batch")?;
+        let batch = self.journal.batch(id).await?.context("the reading's batch is not in the journal")?;
+        let domain = Domain::new(self.chain_id, self.contract()?);
+        let readings: Vec<Reading> = self.journal.batch_readings(id).await?;
+        let tree = Tree::new(readings.iter().map(|r| leaf(r, domain.reading(r))).collect())?;
+        if batch.root != Some(tree.root()) {
+            bail!("the journal's readings do not give the root that batch {id} anchored: the journal was changed");
+        }
+        Ok(tree)
+    }
+}
+
+/// The including block as evidence, and the transaction's index in it.
+async fn evidence(nodes: &Nodes, hash: B256, tx: B256) -> anyhow::Result<(Evidence, u64)> {
+    let block = nodes.full_block(hash).await?.with_context(|| format!("the node does not have block {hash}"))?;
+    let receipts = nodes.receipts(hash).await?;
+    let index = receipts
+        .iter()
+        .find(|r| r.transaction_hash == tx)
+        .and_then(|r| r.transaction_index)
+        .with_context(|| format!("block {hash} has no receipt for transaction {tx}"))?;
+    let header: Header = block.header.inner.clone();
+    let transactions: Vec<Bytes> =
+        block.transactions.txns().map(|t| Bytes::from(t.inner.encoded_2718())).collect();
+    let receipts: Vec<Bytes> = receipts
+        .into_iter()
+        .map(|r| Bytes::from(r.into_primitives_receipt().inner.encoded_2718()))
+        .collect();
+    let evidence = Evidence::new(hash, header, receipts)?.with_transactions(transactions)?;
+    Ok((evidence, index))
+}
