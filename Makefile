@@ -1,0 +1,68 @@
+# Windlass: `make demo` shows it, `make test` tests it; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help tools build demo test test-rust test-contracts test-deploy lint format figures idle gas clean
+
+# Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
+ARGS ?=
+WINDLASS := target/release/windlass
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+tools: ## install what tests and demo need, at pinned versions
+	@tools/install.sh test
+
+build: ## build the release binaries
+	cargo build --release --locked -p windlass -p windlass-scanner
+
+demo: ## node, contracts, broker, scanners; ends with a verified proof
+	@tools/install.sh demo
+	cargo build --release --locked -p windlass
+	$(WINDLASS) demo $(ARGS)
+
+test: tools test-contracts test-deploy test-rust ## every test
+
+test-rust:
+	cargo build --locked -p windlass -p windlass-scanner
+	cargo test --workspace --locked
+
+test-contracts:
+	contracts/bin/forge test
+	contracts/tools/artifacts --check
+	node tests/js/vectors.mjs
+
+test-deploy:
+	promtool check config deploy/prometheus.yml
+	promtool check rules deploy/prometheus/rules.yml
+
+lint: tools ## formatting, clippy, contract formatting, dependency rules
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	contracts/bin/forge fmt --check
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
+	else echo "cargo-deny is not here; tests/stories/layers.rs checks the walls between the crates"; fi
+
+format: ## format Rust and Solidity
+	cargo fmt --all
+	contracts/bin/forge fmt
+
+figures: build ## print the figures that the documents quote
+	@tools/install.sh demo
+	for s in anchor batch direct; do echo "== 50 devices x 1/s, $$s"; \
+	  $(WINDLASS) demo --devices 50 --rate 1 --seconds 30 --settlement $$s --proof target/figures.windlass.json; done
+	echo "== 200 devices x 10/s, anchor"
+	$(WINDLASS) demo --devices 200 --rate 10 --seconds 30 --proof target/figures.windlass.json
+	tools/idle.sh
+
+idle: build ## print start-up time and idle memory of the service
+	tools/idle.sh
+
+gas: tools ## print the committed gas snapshot after checking it
+	contracts/bin/forge test --match-contract Gas
+	cat contracts/snapshots/*.json
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf contracts/out contracts/cache
