@@ -65,6 +65,14 @@ impl TryFrom<String> for DeviceId {
     }
 }
 
+impl std::str::FromStr for DeviceId {
+    type Err = InvalidDeviceId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
 impl From<DeviceId> for String {
     fn from(id: DeviceId) -> Self {
         id.as_str().to_owned()

@@ -2,6 +2,8 @@
 
 mod device;
 mod load;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 

@@ -37,7 +37,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Debug, Args)]
 #[command(after_help = "Needs anvil: on PATH, in contracts/node_modules (make tools), or named by WINDLASS_ANVIL.\n\
     Exit code 0 only if every acknowledged reading is final and the proof verified.")]
-pub struct Options {
+pub(super) struct Options {
     /// How many scanners.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     devices: u32,

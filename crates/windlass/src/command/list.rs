@@ -11,7 +11,7 @@ use crate::rows;
 
 /// How many rows, in which shape.
 #[derive(Debug, Args)]
-pub struct Rows {
+pub(super) struct Rows {
     #[command(flatten)]
     config: WithConfig,
     /// One JSON object a line.
@@ -24,7 +24,7 @@ pub struct Rows {
 
 /// `windlass readings`.
 #[derive(Debug, Args)]
-pub struct Readings {
+pub(super) struct Readings {
     #[command(flatten)]
     rows: Rows,
     /// Only this device's.
@@ -37,14 +37,14 @@ pub struct Readings {
 
 /// `windlass device …`.
 #[derive(Debug, Subcommand)]
-pub enum Device {
+pub(super) enum Device {
     /// List the devices that the gateway has seen in its config, with their standing on chain.
     List(Rows),
 }
 
 /// `windlass quarantine …`.
 #[derive(Debug, Subcommand)]
-pub enum Quarantine {
+pub(super) enum Quarantine {
     /// List refused inputs, oldest first.
     List(Rows),
 }

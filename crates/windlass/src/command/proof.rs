@@ -15,7 +15,7 @@ use crate::{deployment, prove::Prover};
 
 /// `windlass prove DEVICE SEQUENCE`.
 #[derive(Debug, Args)]
-pub struct Prove {
+pub(super) struct Prove {
     #[command(flatten)]
     config: WithConfig,
     /// Whose reading.
@@ -58,7 +58,7 @@ impl Prove {
 #[derive(Debug, Args)]
 #[command(after_help = "Without a block hash the proof is only checked against itself. Get the hash of its block from a \
     source that you trust and give it with --block-hash; or name a node that you trust with --rpc.")]
-pub struct Verify {
+pub(super) struct Verify {
     /// The proof file.
     file: PathBuf,
     /// The hash of the proof's block, from a source that you trust.

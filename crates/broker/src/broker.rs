@@ -1,0 +1,129 @@
+//! The listeners: accept, count, hand over to a task each. Nothing slow happens in an accept loop.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Config, Error, Identities, Intake, Outbox,
+    connection::{self, Front},
+    metrics,
+    registry::Registry,
+    router::Hub,
+};
+
+/// After a failed accept (out of file descriptors) the loop rests, or it would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// More than a session's own drain time: room for the last write.
+const GRACE: Duration = Duration::from_secs(11);
+
+/// A broker that listens.
+pub struct Broker {
+    listeners: Vec<(TcpListener, Arc<HashSet<String>>)>,
+    addresses: Vec<SocketAddr>,
+    front: Arc<Front>,
+    places: Arc<Semaphore>,
+}
+
+impl Broker {
+    /// Binds every listener of the config. Connections wait in the system's queue until [`run`](Self::run).
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a config that `validate` refuses, [`Error::Listen`] for an address that cannot be had.
+    pub async fn bind(config: Config, identities: Identities, intake: Arc<dyn Intake>) -> Result<Self, Error> {
+        let wrong = config.validate();
+        if !wrong.is_empty() {
+            return Err(Error::Config(wrong));
+        }
+        let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
+        for listener in &config.listeners {
+            let failed = |source| Error::Listen { address: listener.listen, source };
+            let socket = TcpListener::bind(listener.listen).await.map_err(failed)?;
+            addresses.push(socket.local_addr().map_err(failed)?);
+            listeners.push((socket, Arc::new(listener.identify_by_client_id.iter().cloned().collect())));
+        }
+        let most = usize::try_from(config.limits.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
+        let hub = Hub::start(most, config.limits.outbox_messages)?;
+        let front = Front { limits: config.limits, identities, intake, hub, registry: Registry::default() };
+        let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Ok(Self { listeners, addresses, front: Arc::new(front), places })
+    }
+
+    /// The addresses in use, in the config's order; tells the ports that the system chose.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.addresses.clone()
+    }
+
+    /// Where receipts and errors to devices go.
+    pub fn outbox(&self) -> Outbox {
+        Outbox::new(self.front.hub.clone())
+    }
+
+    /// Serves until `stop`. Then no socket is read any more, what is in is answered (within `drain_timeout`),
+    /// MQTT 5 clients are told, and everything is closed.
+    ///
+    /// # Errors
+    /// None today; a listener that fails goes on by itself.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let connections = TaskTracker::new();
+        let mut accepting = JoinSet::new();
+        for (listener, by_client_id) in self.listeners {
+            let (front, places) = (self.front.clone(), self.places.clone());
+            accepting.spawn(accept(listener, by_client_id, front, places, connections.clone(), stop.clone()));
+        }
+        while accepting.join_next().await.is_some() {}
+        connections.close();
+        let grace = self.front.limits.drain_timeout + GRACE;
+        if tokio::time::timeout(grace, connections.wait()).await.is_err() {
+            tracing::warn!(connections = connections.len(), "connections did not end in time");
+        }
+        Ok(())
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    by_client_id: Arc<HashSet<String>>,
+    front: Arc<Front>,
+    places: Arc<Semaphore>,
+    connections: TaskTracker,
+    stop: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            metrics::connect(metrics::Connect::Limit);
+            continue;
+        };
+        let served = connection::serve(front.clone(), stream, by_client_id.clone(), stop.clone());
+        connections.spawn(async move {
+            served.await;
+            drop(place);
+        });
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}

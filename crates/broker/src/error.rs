@@ -1,0 +1,23 @@
+//! What can keep the broker from starting.
+
+use std::net::SocketAddr;
+
+/// The broker could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The config has problems; [`Config::validate`](crate::Config::validate) lists them for a person.
+    #[error("broker config: {}", .0.join("; "))]
+    Config(Vec<String>),
+    /// An address cannot be listened on: in use, or not this machine's. Choose another or free it.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address from the config.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The thread that feeds the router could not be started: the machine is out of threads.
+    #[error("cannot start the router's thread")]
+    Thread(#[source] std::io::Error),
+}

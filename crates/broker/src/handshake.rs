@@ -1,0 +1,141 @@
+//! The first packet: who is this, and may it come in? Pure.
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::{
+    acl,
+    identity::{Identities, Identity},
+    metrics,
+    wire::{Connect, Fault, Version},
+};
+
+/// Why a CONNECT is refused, in both protocols' codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) outcome: metrics::Connect,
+    v3: u8,
+    v5: u8,
+}
+
+impl Refusal {
+    const BAD_CREDENTIALS: Self = Self { outcome: metrics::Connect::BadCredentials, v3: 4, v5: 0x86 };
+    const NOT_AUTHORIZED: Self = Self { outcome: metrics::Connect::NotAuthorized, v3: 5, v5: 0x87 };
+    const BAD_CLIENT_ID: Self = Self { outcome: metrics::Connect::BadClientId, v3: 2, v5: 0x85 };
+    const BAD_METHOD: Self = Self { outcome: metrics::Connect::Unsupported, v3: 5, v5: 0x8C };
+    const WILL_QOS: Self = Self { outcome: metrics::Connect::Unsupported, v3: 5, v5: 0x9B };
+    const WILL_RETAIN: Self = Self { outcome: metrics::Connect::Unsupported, v3: 5, v5: 0x9A };
+    const VERSION: Self = Self { outcome: metrics::Connect::UnsupportedVersion, v3: 1, v5: 0x84 };
+
+    /// The CONNACK code in the client's protocol.
+    pub(crate) fn code(self, version: Version) -> u8 {
+        match version {
+            Version::V3 => self.v3,
+            Version::V5 => self.v5,
+        }
+    }
+
+    /// What a first packet that is no CONNECT of ours is answered with: `None` for bytes that deserve no answer.
+    pub(crate) fn of(fault: Fault) -> Option<(Self, Version)> {
+        match fault {
+            Fault::Level(version) => Some((Self::VERSION, version)),
+            Fault::Malformed | Fault::Protocol | Fault::TooLarge => None,
+        }
+    }
+}
+
+/// Decides over a CONNECT. `by_client_id` are the devices that this listener takes without credentials.
+pub(crate) fn decide(
+    connect: &Connect,
+    by_client_id: &HashSet<String>,
+    identities: &Identities,
+) -> Result<Arc<Identity>, Refusal> {
+    if connect.enhanced {
+        return Err(Refusal::BAD_METHOD);
+    }
+    let identity = match (&connect.username, &connect.password) {
+        (None, None) if by_client_id.contains(&connect.client_id) => {
+            identities.find(&connect.client_id).ok_or(Refusal::NOT_AUTHORIZED)?
+        }
+        (None, None) => return Err(Refusal::NOT_AUTHORIZED),
+        (username, password) => {
+            let username = username.as_deref().unwrap_or_default();
+            let password = password.as_deref().unwrap_or_default();
+            identities.authenticate(username, password).ok_or(Refusal::BAD_CREDENTIALS)?
+        }
+    };
+    // Client id and device id are bound, so no device can take another's session.
+    if connect.client_id != identity.device.as_str() {
+        return Err(Refusal::BAD_CLIENT_ID);
+    }
+    match &connect.will {
+        Some(will) if !acl::may_will(identity.device.as_str(), &will.topic) => Err(Refusal::NOT_AUTHORIZED),
+        Some(will) if will.exactly_once => Err(Refusal::WILL_QOS),
+        Some(will) if will.retain => Err(Refusal::WILL_RETAIN),
+        _ => Ok(identity),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_reading::DeviceId;
+
+    use super::*;
+    use crate::{SecretHash, wire::Will};
+
+    fn connect(client_id: &str, credentials: Option<(&str, &str)>) -> Connect {
+        Connect {
+            version: Version::V5,
+            client_id: client_id.into(),
+            username: credentials.map(|c| c.0.into()),
+            password: credentials.map(|c| c.1.into()),
+            keep_alive_seconds: 0,
+            will: None,
+            max_packet_bytes: None,
+            enhanced: false,
+        }
+    }
+
+    fn decide_on(connect: &Connect, listed: &[&str]) -> Result<String, (u8, u8)> {
+        let device = |id: &str| Identity {
+            device: DeviceId::new(id).unwrap(),
+            secret: Some(SecretHash::of(b"secret")),
+            topic: None,
+        };
+        let identities = Identities::new(vec![device("a"), device("b")]);
+        let listed = listed.iter().map(|s| (*s).to_owned()).collect();
+        decide(connect, &listed, &identities)
+            .map(|i| i.device.to_string())
+            .map_err(|r| (r.code(Version::V3), r.code(Version::V5)))
+    }
+
+    #[test]
+    fn a_device_comes_in_with_its_own_secret_and_client_id_only() {
+        assert_eq!(decide_on(&connect("a", Some(("a", "secret"))), &[]), Ok("a".into()));
+        assert_eq!(decide_on(&connect("a", Some(("a", "wrong"))), &[]), Err((4, 0x86)));
+        assert_eq!(decide_on(&connect("x", Some(("x", "secret"))), &[]), Err((4, 0x86)));
+        assert_eq!(decide_on(&connect("b", Some(("a", "secret"))), &[]), Err((2, 0x85)));
+        assert_eq!(decide_on(&connect("", Some(("a", "secret"))), &[]), Err((2, 0x85)));
+        assert_eq!(decide_on(&connect("a", None), &[]), Err((5, 0x87)));
+    }
+
+    #[test]
+    fn a_listed_device_needs_no_credentials_but_wrong_ones_do_not_help() {
+        assert_eq!(decide_on(&connect("a", None), &["a"]), Ok("a".into()));
+        assert_eq!(decide_on(&connect("b", None), &["a"]), Err((5, 0x87)));
+        assert_eq!(decide_on(&connect("ghost", None), &["ghost"]), Err((5, 0x87)));
+        assert_eq!(decide_on(&connect("a", Some(("a", "wrong"))), &["a"]), Err((4, 0x86)));
+    }
+
+    #[test]
+    fn a_will_goes_to_the_own_status_topic_only() {
+        let with = |topic: &str, exactly_once, retain| Connect {
+            will: Some(Will { topic: topic.into(), exactly_once, retain }),
+            ..connect("a", Some(("a", "secret")))
+        };
+        assert_eq!(decide_on(&with("devices/a/status", false, false), &[]), Ok("a".into()));
+        assert_eq!(decide_on(&with("devices/b/status", false, false), &[]), Err((5, 0x87)));
+        assert_eq!(decide_on(&with("é", false, false), &[]), Err((5, 0x87)));
+        assert_eq!(decide_on(&with("devices/a/status", true, false), &[]), Err((5, 0x9B)));
+        assert_eq!(decide_on(&with("devices/a/status", false, true), &[]), Err((5, 0x9A)));
+    }
+}

@@ -1,0 +1,130 @@
+//! The seam to whoever makes readings durable.
+
+use std::{fmt, time::Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use windlass_reading::{DeviceId, Reject};
+
+/// Quality of service of a publish. 2 is refused until packet ids are kept in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Qos {
+    /// At most once: no answer is owed.
+    AtMostOnce,
+    /// At least once: a PUBACK is owed, after the verdict.
+    AtLeastOnce,
+}
+
+impl Qos {
+    /// `0` or `1`, as in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AtMostOnce => "0",
+            Self::AtLeastOnce => "1",
+        }
+    }
+}
+
+/// What the front hands over: a publish of an authenticated device on a topic that is its own.
+#[derive(Debug)]
+pub struct Publish {
+    /// Who published.
+    pub device: DeviceId,
+    /// Where.
+    pub topic: String,
+    /// What, unread.
+    pub payload: Bytes,
+    /// Which answer the device expects.
+    pub qos: Qos,
+    /// The DUP flag: the device may have sent this before.
+    pub duplicate: bool,
+    /// Present with QoS 1.
+    pub packet_id: Option<u16>,
+    /// Unix milliseconds at which the packet was complete.
+    pub received_at_ms: u64,
+    /// The same instant on the monotonic clock.
+    pub received: Instant,
+    /// To be answered once the outcome is on disk. Dropped without an answer, it counts as [`Verdict::Unavailable`].
+    pub reply: oneshot::Sender<Verdict>,
+}
+
+/// The outcome of a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The reading is on disk.
+    Accepted {
+        /// Its number in the device's sequence.
+        sequence: u64,
+    },
+    /// The reading was on disk before; nothing was stored.
+    Repeated {
+        /// The number that it has.
+        sequence: u64,
+    },
+    /// The payload is refused and its quarantine row is on disk.
+    Rejected(Reject),
+    /// Nothing is stored. Never acknowledged as success.
+    Unavailable,
+}
+
+/// The intake did not take a publish.
+#[derive(Debug)]
+pub enum Refused {
+    /// A queue is full. The publish is offered again shortly; until then its connection's socket is not read.
+    Full(Publish),
+    /// The device is not known (any more): answered as unavailable.
+    Unknown(Publish),
+    /// The intake has ended: answered as unavailable.
+    Closed(Publish),
+}
+
+/// A publish of an authenticated device that the front itself turned away.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Who published.
+    pub device: DeviceId,
+    /// Where to.
+    pub topic: String,
+    /// What.
+    pub payload: Bytes,
+    /// Why not.
+    pub reject: Reject,
+    /// Unix milliseconds at which the packet was complete.
+    pub received_at_ms: u64,
+}
+
+/// Takes publishes. Called from connection tasks: must not block.
+pub trait Intake: Send + Sync + 'static {
+    /// Takes a publish, or gives it back.
+    ///
+    /// # Errors
+    /// [`Refused`] says whether offering it again may help.
+    fn offer(&self, publish: Publish) -> Result<(), Refused>;
+
+    /// Is told of a publish that the front refused (foreign topic, retained, QoS 2), for quarantine. It is counted
+    /// and answered by the front; nothing is ever acknowledged as stored because of this call. Default: nothing.
+    fn refused(&self, refusal: Refusal) {
+        drop(refusal);
+    }
+}
+
+impl<T: Intake + ?Sized> Intake for std::sync::Arc<T> {
+    fn offer(&self, publish: Publish) -> Result<(), Refused> {
+        (**self).offer(publish)
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        (**self).refused(refusal);
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted { .. } => f.write_str("accepted"),
+            Self::Repeated { .. } => f.write_str("repeated"),
+            Self::Rejected(reject) => write!(f, "{reject}"),
+            Self::Unavailable => f.write_str("unavailable"),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The MQTT front: listeners, sessions, identity, access control and limits before rumqttd's router.
+//!
+//! A publish is handed to an [`Intake`] and acknowledged only when the intake has answered that it is on disk.
+//! rumqttd sees clean packets of subscribers only; nothing that a client sent reaches it unchecked, and readings flow
+//! without it.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod acks;
+mod acl;
+mod broker;
+mod config;
+mod connection;
+mod error;
+mod handshake;
+mod identity;
+mod intake;
+mod metrics;
+mod outbox;
+mod registry;
+mod router;
+mod session;
+mod wire;
+
+pub use broker::Broker;
+pub use config::{Config, Limits, Listener};
+pub use error::Error;
+pub use identity::{Identities, Identity, InvalidSecret, SecretHash};
+pub use intake::{Intake, Publish, Qos, Refusal, Refused, Verdict};
+pub use metrics::describe;
+pub use outbox::Outbox;

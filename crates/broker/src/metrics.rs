@@ -1,0 +1,124 @@
+//! The broker's metrics: names, units and labels in one place.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use windlass_reading::Reject;
+
+use crate::intake::Qos;
+
+const CONNECTIONS: &str = "windlass_connections";
+const CONNECTS: &str = "windlass_connects_total";
+const RECEIVED: &str = "windlass_readings_received_total";
+const REJECTED: &str = "windlass_readings_rejected_total";
+const ACK: &str = "windlass_ack_seconds";
+/// Shared with the chain side, which drops receipts before they come here.
+const DROPPED: &str = "windlass_receipts_dropped_total";
+
+/// The reasons for which the front itself refuses; the device side counts its own under the same name.
+const REASONS: [Reject; 5] =
+    [Reject::ForeignTopic, Reject::TooLong, Reject::Retained, Reject::Malformed, Reject::UnsupportedQos];
+
+/// How a connection attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connect {
+    Accepted,
+    BadCredentials,
+    NotAuthorized,
+    BadClientId,
+    UnsupportedVersion,
+    Unsupported,
+    Malformed,
+    Timeout,
+    Closed,
+    Limit,
+}
+
+impl Connect {
+    const ALL: [Self; 10] = [
+        Self::Accepted,
+        Self::BadCredentials,
+        Self::NotAuthorized,
+        Self::BadClientId,
+        Self::UnsupportedVersion,
+        Self::Unsupported,
+        Self::Malformed,
+        Self::Timeout,
+        Self::Closed,
+        Self::Limit,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::BadCredentials => "bad_credentials",
+            Self::NotAuthorized => "not_authorized",
+            Self::BadClientId => "bad_client_id",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::Unsupported => "unsupported",
+            Self::Malformed => "malformed",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Limit => "limit",
+        }
+    }
+}
+
+/// Describes the broker's metrics and touches each series. Returns the histogram buckets `(name, upper bounds)`.
+pub fn describe() -> Vec<(&'static str, &'static [f64])> {
+    describe_gauge!(CONNECTIONS, Unit::Count, "Authenticated sessions");
+    describe_counter!(CONNECTS, Unit::Count, "Connection attempts by outcome");
+    describe_counter!(RECEIVED, Unit::Count, "Publishes taken off the wire, on the device's own topic");
+    describe_counter!(REJECTED, Unit::Count, "Publishes refused for what they are");
+    describe_histogram!(ACK, Unit::Seconds, "From a QoS 1 publish read to its PUBACK written");
+    describe_counter!(DROPPED, Unit::Count, "Receipts to devices not sent because their queue was full");
+    gauge!(CONNECTIONS).increment(0.0);
+    counter!(DROPPED).increment(0);
+    for outcome in Connect::ALL {
+        counter!(CONNECTS, "outcome" => outcome.as_str()).increment(0);
+    }
+    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
+        counter!(RECEIVED, "qos" => qos.as_str()).increment(0);
+    }
+    for reject in REASONS {
+        counter!(REJECTED, "reason" => reject.reason()).increment(0);
+    }
+    vec![(ACK, &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])]
+}
+
+pub(crate) fn connect(outcome: Connect) {
+    counter!(CONNECTS, "outcome" => outcome.as_str()).increment(1);
+}
+
+pub(crate) fn received(qos: Qos) {
+    counter!(RECEIVED, "qos" => qos.as_str()).increment(1);
+}
+
+pub(crate) fn rejected(reject: Reject) {
+    counter!(REJECTED, "reason" => reject.reason()).increment(1);
+}
+
+pub(crate) fn acknowledged(after: Duration) {
+    histogram!(ACK).record(after.as_secs_f64());
+}
+
+pub(crate) fn dropped() {
+    counter!(DROPPED).increment(1);
+}
+
+/// Counts a session for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Open;
+
+impl Open {
+    pub(crate) fn new() -> Self {
+        gauge!(CONNECTIONS).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        gauge!(CONNECTIONS).decrement(1.0);
+    }
+}

@@ -1,0 +1,294 @@
+//! Bytes to packets and back: framing and parsing by `mqtt-protocol-core`, plus the checks that it leaves to its caller.
+
+mod encode;
+
+use bytes::{Buf, Bytes, BytesMut};
+use mqtt_protocol_core::mqtt::{
+    common::Cursor,
+    connection::{PacketBuildResult, PacketBuilder, PacketData, RawPacket},
+    packet::{Property, Qos as WireQos, v3_1_1, v5_0},
+    result_code::MqttError,
+};
+
+pub(crate) use encode::{connack, disconnect, pong, puback, publish, suback, unsuback};
+
+const PUBLISH: u8 = 3;
+
+/// The protocol that a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// MQTT 3.1.1.
+    V3,
+    /// MQTT 5.0.
+    V5,
+}
+
+/// Why bytes are not a packet that a client may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Malformed,
+    Protocol,
+    TooLarge,
+    /// A protocol level that is not spoken here. The answer is in the format of `Version`.
+    Level(Version),
+}
+
+impl From<MqttError> for Fault {
+    fn from(error: MqttError) -> Self {
+        match error {
+            MqttError::PacketTooLarge => Self::TooLarge,
+            MqttError::ProtocolError => Self::Protocol,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+/// A client's CONNECT.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Connect {
+    pub(crate) version: Version,
+    pub(crate) client_id: String,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Vec<u8>>,
+    pub(crate) keep_alive_seconds: u16,
+    pub(crate) will: Option<Will>,
+    /// Largest packet that the client takes.
+    pub(crate) max_packet_bytes: Option<u32>,
+    /// Enhanced authentication (AUTH packets) was asked for.
+    pub(crate) enhanced: bool,
+}
+
+/// What matters of a will.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Will {
+    pub(crate) topic: String,
+    pub(crate) exactly_once: bool,
+    pub(crate) retain: bool,
+}
+
+/// What a client may send after CONNECT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Packet {
+    Publish(Published),
+    Subscribe { packet_id: u16, filters: Vec<String>, numbered: bool },
+    Unsubscribe { packet_id: u16, filters: Vec<String> },
+    Ping,
+    Disconnect,
+}
+
+/// A PUBLISH as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) topic: String,
+    pub(crate) payload: Bytes,
+    /// 0, 1 or 2.
+    pub(crate) qos: u8,
+    pub(crate) duplicate: bool,
+    pub(crate) retain: bool,
+    pub(crate) packet_id: Option<u16>,
+    pub(crate) alias: bool,
+}
+
+/// Cuts the stream into packets. Keeps at most one unfinished packet, within the size limit.
+pub(crate) struct Decoder {
+    builder: PacketBuilder,
+}
+
+impl Decoder {
+    pub(crate) fn new(max_packet_bytes: u32) -> Self {
+        Self { builder: PacketBuilder::with_maximum_packet_size(max_packet_bytes) }
+    }
+
+    /// The next whole packet, taken out of `input`; `None` when more bytes are needed.
+    pub(crate) fn next(&mut self, input: &mut BytesMut) -> Option<Result<RawPacket, Fault>> {
+        loop {
+            let mut cursor = Cursor::new(input.as_ref());
+            let result = self.builder.feed(&mut cursor);
+            let taken = usize::try_from(cursor.position()).unwrap_or(usize::MAX).min(input.len());
+            input.advance(taken);
+            match result {
+                PacketBuildResult::Complete(raw) => return Some(check_flags(&raw).map(|()| raw)),
+                PacketBuildResult::Error(error) => return Some(Err(error.into())),
+                PacketBuildResult::Incomplete if taken == 0 || input.is_empty() => return None,
+                PacketBuildResult::Incomplete => {}
+            }
+        }
+    }
+}
+
+/// Fixed-header flags are reserved except in PUBLISH (MQTT 5 section 2.1.3).
+fn check_flags(raw: &RawPacket) -> Result<(), Fault> {
+    let wanted = match raw.packet_type() {
+        PUBLISH => return Ok(()),
+        6 | 8 | 10 => 0b0010,
+        0 => return Err(Fault::Malformed),
+        _ => 0,
+    };
+    if raw.flags() == wanted { Ok(()) } else { Err(Fault::Malformed) }
+}
+
+/// The first packet of a connection.
+pub(crate) fn parse_connect(raw: &RawPacket) -> Result<Connect, Fault> {
+    if raw.packet_type() != 1 {
+        return Err(Fault::Protocol);
+    }
+    let (level, flags) = match raw.data_as_slice() {
+        [0, 4, b'M', b'Q', b'T', b'T', level, flags, ..] => (*level, *flags),
+        [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => return Err(Fault::Level(Version::V3)),
+        _ => return Err(Fault::Malformed),
+    };
+    let connect = match level {
+        4 => connect_v3(raw)?,
+        5 => connect_v5(raw)?,
+        0..=3 => return Err(Fault::Level(Version::V3)),
+        _ => return Err(Fault::Level(Version::V5)),
+    };
+    let will = flags & 0b0000_0100 != 0;
+    let (will_qos, will_retain) = (flags >> 3 & 0b11, flags & 0b0010_0000 != 0);
+    if flags & 1 != 0 || will_qos == 3 || (!will && (will_qos != 0 || will_retain)) {
+        return Err(Fault::Malformed);
+    }
+    if [Some(&connect.client_id), connect.username.as_ref(), connect.will.as_ref().map(|w| &w.topic)]
+        .into_iter()
+        .flatten()
+        .any(|text| text.contains('\0'))
+    {
+        return Err(Fault::Malformed);
+    }
+    Ok(connect)
+}
+
+fn connect_v3(raw: &RawPacket) -> Result<Connect, Fault> {
+    let packet = raw.parse_exact(v3_1_1::Connect::parse)?;
+    Ok(Connect {
+        version: Version::V3,
+        client_id: packet.client_id().to_owned(),
+        username: packet.user_name().map(ToOwned::to_owned),
+        password: packet.password().map(<[u8]>::to_vec),
+        keep_alive_seconds: packet.keep_alive(),
+        will: packet.will_topic().map(|topic| Will {
+            topic: topic.to_owned(),
+            exactly_once: packet.will_qos() == WireQos::ExactlyOnce,
+            retain: packet.will_retain(),
+        }),
+        max_packet_bytes: None,
+        enhanced: false,
+    })
+}
+
+fn connect_v5(raw: &RawPacket) -> Result<Connect, Fault> {
+    let packet = raw.parse_exact(v5_0::Connect::parse)?;
+    let max_packet_bytes = packet.props().iter().find_map(|p| match p {
+        Property::MaximumPacketSize(size) => Some(size.val()),
+        _ => None,
+    });
+    Ok(Connect {
+        version: Version::V5,
+        client_id: packet.client_id().to_owned(),
+        username: packet.user_name().map(ToOwned::to_owned),
+        password: packet.password().map(<[u8]>::to_vec),
+        keep_alive_seconds: packet.keep_alive(),
+        will: packet.will_topic().map(|topic| Will {
+            topic: topic.to_owned(),
+            exactly_once: packet.will_qos() == WireQos::ExactlyOnce,
+            retain: packet.will_retain(),
+        }),
+        max_packet_bytes,
+        enhanced: packet.props().iter().any(|p| matches!(p, Property::AuthenticationMethod(_))),
+    })
+}
+
+/// A packet after CONNECT. A second CONNECT, and what only a server may send, is a protocol error.
+pub(crate) fn parse(version: Version, raw: &RawPacket) -> Result<Packet, Fault> {
+    match (raw.packet_type(), version) {
+        (PUBLISH, _) => parse_publish(version, raw).map(Packet::Publish),
+        (8, _) => parse_subscribe(version, raw),
+        (10, _) => parse_unsubscribe(version, raw),
+        (12, _) if raw.remaining_length() == 0 => Ok(Packet::Ping),
+        (14, Version::V3) if raw.remaining_length() == 0 => Ok(Packet::Disconnect),
+        (14, Version::V5) => raw.parse_exact(v5_0::Disconnect::parse).map(|_| Packet::Disconnect).map_err(Fault::from),
+        (12 | 14, _) => Err(Fault::Malformed),
+        _ => Err(Fault::Protocol),
+    }
+}
+
+fn parse_publish(version: Version, raw: &RawPacket) -> Result<Published, Fault> {
+    let PacketData::Publish(data) = &raw.data else { return Err(Fault::Malformed) };
+    let (flags, data) = (raw.flags(), data.clone());
+    let published = match version {
+        Version::V3 => {
+            let (packet, _) = v3_1_1::Publish::parse(flags, data)?;
+            Published {
+                topic: packet.topic_name().to_owned(),
+                payload: Bytes::copy_from_slice(packet.payload().as_slice()),
+                qos: packet.qos() as u8,
+                duplicate: packet.dup(),
+                retain: packet.retain(),
+                packet_id: packet.packet_id(),
+                alias: false,
+            }
+        }
+        Version::V5 => {
+            let (packet, _) = v5_0::Publish::parse(flags, data)?;
+            Published {
+                topic: packet.topic_name().to_owned(),
+                payload: Bytes::copy_from_slice(packet.payload().as_slice()),
+                qos: packet.qos() as u8,
+                duplicate: packet.dup(),
+                retain: packet.retain(),
+                packet_id: packet.packet_id(),
+                alias: packet.props().iter().any(|p| matches!(p, Property::TopicAlias(_))),
+            }
+        }
+    };
+    let broken = published.topic.contains(['+', '#', '\0'])
+        || (published.topic.is_empty() && !published.alias)
+        || published.packet_id == Some(0)
+        || (published.qos == 0 && published.duplicate);
+    if broken { Err(Fault::Malformed) } else { Ok(published) }
+}
+
+fn parse_subscribe(version: Version, raw: &RawPacket) -> Result<Packet, Fault> {
+    let (packet_id, entries, numbered) = match version {
+        Version::V3 => {
+            let packet = raw.parse_exact(v3_1_1::Subscribe::parse)?;
+            (packet.packet_id(), packet.entries().clone(), false)
+        }
+        Version::V5 => {
+            let packet = raw.parse_exact(v5_0::Subscribe::parse)?;
+            let numbered = packet.props().iter().any(|p| matches!(p, Property::SubscriptionIdentifier(_)));
+            (packet.packet_id(), packet.entries().clone(), numbered)
+        }
+    };
+    let filters: Vec<_> = entries.iter().map(|e| e.topic_filter().to_owned()).collect();
+    // In 3.1.1 the upper six bits of the options are reserved.
+    let reserved = |e: &mqtt_protocol_core::mqtt::packet::SubEntry| e.sub_opts().to_buffer().iter().any(|b| b & 0b1111_1100 != 0);
+    let broken = packet_id == 0
+        || filters.iter().any(|f| f.is_empty() || f.contains('\0'))
+        || (version == Version::V3 && entries.iter().any(reserved));
+    if broken { Err(Fault::Malformed) } else { Ok(Packet::Subscribe { packet_id, filters, numbered }) }
+}
+
+fn parse_unsubscribe(version: Version, raw: &RawPacket) -> Result<Packet, Fault> {
+    let (packet_id, filters): (u16, Vec<String>) = match version {
+        Version::V3 => {
+            let packet = raw.parse_exact(v3_1_1::Unsubscribe::parse)?;
+            (packet.packet_id(), packet.entries().iter().map(|e| e.as_str().to_owned()).collect())
+        }
+        Version::V5 => {
+            let packet = raw.parse_exact(v5_0::Unsubscribe::parse)?;
+            (packet.packet_id(), packet.entries().iter().map(|e| e.as_str().to_owned()).collect())
+        }
+    };
+    let broken = packet_id == 0 || filters.iter().any(|f| f.is_empty() || f.contains('\0'));
+    if broken { Err(Fault::Malformed) } else { Ok(Packet::Unsubscribe { packet_id, filters }) }
+}
+
+impl std::fmt::Debug for Connect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connect").field("version", &self.version).field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

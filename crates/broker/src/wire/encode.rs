@@ -1,0 +1,142 @@
+//! What the broker sends, appended to a connection's output buffer.
+
+use bytes::{BufMut, BytesMut};
+
+use super::Version;
+use crate::config::Limits;
+
+const CONNACK: u8 = 0x20;
+const PUBLISH: u8 = 0x30;
+const PUBACK: u8 = 0x40;
+const SUBACK: u8 = 0x90;
+const UNSUBACK: u8 = 0xB0;
+const PINGRESP: u8 = 0xD0;
+const DISCONNECT: u8 = 0xE0;
+
+/// MQTT 5 properties that are sent (MQTT 5 section 2.2.2.2).
+const SESSION_EXPIRY: u8 = 0x11;
+const REASON_STRING: u8 = 0x1F;
+const RECEIVE_MAXIMUM: u8 = 0x21;
+const MAXIMUM_QOS: u8 = 0x24;
+const RETAIN_AVAILABLE: u8 = 0x25;
+const MAXIMUM_PACKET_SIZE: u8 = 0x27;
+const WILDCARD_AVAILABLE: u8 = 0x28;
+const SUBSCRIPTION_IDS_AVAILABLE: u8 = 0x29;
+const SHARED_AVAILABLE: u8 = 0x2A;
+
+/// CONNACK. `code` is the protocol's own; the session is never present. `limits` only with success.
+pub(crate) fn connack(out: &mut BytesMut, version: Version, code: u8, limits: Option<&Limits>) {
+    if version == Version::V3 {
+        out.put_slice(&[CONNACK, 2, 0, code]);
+        return;
+    }
+    let mut properties = BytesMut::new();
+    if let Some(limits) = limits {
+        properties.put_u8(SESSION_EXPIRY);
+        properties.put_u32(0);
+        properties.put_u8(RECEIVE_MAXIMUM);
+        properties.put_u16(limits.in_flight.max(1));
+        properties.put_slice(&[MAXIMUM_QOS, 1, RETAIN_AVAILABLE, 0]);
+        properties.put_u8(MAXIMUM_PACKET_SIZE);
+        properties.put_u32(limits.max_packet_bytes);
+        properties.put_slice(&[WILDCARD_AVAILABLE, 0, SUBSCRIPTION_IDS_AVAILABLE, 0, SHARED_AVAILABLE, 0]);
+    }
+    out.put_u8(CONNACK);
+    let length = properties.len();
+    variable(out, 2 + 1 + length);
+    out.put_slice(&[0, code]);
+    variable(out, length);
+    out.put_slice(&properties);
+}
+
+/// PUBACK. In 3.1.1 there is no code: success is implied.
+pub(crate) fn puback(out: &mut BytesMut, version: Version, packet_id: u16, code: u8, reason: Option<&str>) {
+    out.put_u8(PUBACK);
+    if version == Version::V3 || (code == 0 && reason.is_none()) {
+        out.put_u8(2);
+        out.put_u16(packet_id);
+        return;
+    }
+    let reason = reason.unwrap_or_default().as_bytes();
+    let properties = if reason.is_empty() { 0 } else { 3 + reason.len() };
+    variable(out, 2 + 1 + variable_length(properties) + properties);
+    out.put_u16(packet_id);
+    out.put_u8(code);
+    variable(out, properties);
+    if let (false, Ok(length)) = (reason.is_empty(), u16::try_from(reason.len())) {
+        out.put_u8(REASON_STRING);
+        out.put_u16(length);
+        out.put_slice(reason);
+    }
+}
+
+/// SUBACK with one code for each filter.
+pub(crate) fn suback(out: &mut BytesMut, version: Version, packet_id: u16, codes: &[u8]) {
+    out.put_u8(SUBACK);
+    acknowledge_filters(out, version, packet_id, codes);
+}
+
+/// UNSUBACK; the codes are left out in 3.1.1.
+pub(crate) fn unsuback(out: &mut BytesMut, version: Version, packet_id: u16, codes: &[u8]) {
+    out.put_u8(UNSUBACK);
+    acknowledge_filters(out, version, packet_id, if version == Version::V3 { &[] } else { codes });
+}
+
+fn acknowledge_filters(out: &mut BytesMut, version: Version, packet_id: u16, codes: &[u8]) {
+    let properties = usize::from(version == Version::V5);
+    variable(out, 2 + properties + codes.len());
+    out.put_u16(packet_id);
+    out.put_bytes(0, properties);
+    out.put_slice(codes);
+}
+
+/// PUBLISH with QoS 0. `false` when it cannot be expressed or is larger than the client takes: then nothing is sent.
+pub(crate) fn publish(out: &mut BytesMut, version: Version, topic: &[u8], payload: &[u8], max_packet_bytes: Option<u32>) -> bool {
+    let Ok(topic_length) = u16::try_from(topic.len()) else { return false };
+    let properties = usize::from(version == Version::V5);
+    let remaining = 2 + topic.len() + properties + payload.len();
+    let whole = 1 + variable_length(remaining) + remaining;
+    if whole > max_packet_bytes.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)) {
+        return false;
+    }
+    out.put_u8(PUBLISH);
+    variable(out, remaining);
+    out.put_u16(topic_length);
+    out.put_slice(topic);
+    out.put_bytes(0, properties);
+    out.put_slice(payload);
+    true
+}
+
+/// PINGRESP.
+pub(crate) fn pong(out: &mut BytesMut) {
+    out.put_slice(&[PINGRESP, 0]);
+}
+
+/// DISCONNECT from the server: MQTT 5 only; 3.1.1 has none, there the socket is closed.
+pub(crate) fn disconnect(out: &mut BytesMut, version: Version, code: u8) {
+    if version == Version::V5 {
+        out.put_slice(&[DISCONNECT, 1, code]);
+    }
+}
+
+/// A variable byte integer (MQTT 5 section 1.5.5).
+fn variable(out: &mut BytesMut, mut value: usize) {
+    loop {
+        let low = u8::try_from(value & 0x7F).unwrap_or_default();
+        value >>= 7;
+        out.put_u8(if value > 0 { low | 0x80 } else { low });
+        if value == 0 {
+            return;
+        }
+    }
+}
+
+fn variable_length(value: usize) -> usize {
+    match value {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
+    }
+}

@@ -1,0 +1,98 @@
+use super::*;
+use crate::config::Limits;
+
+fn first(bytes: &[u8]) -> Option<Result<RawPacket, Fault>> {
+    Decoder::new(1_024).next(&mut BytesMut::from(bytes))
+}
+
+fn packet(version: Version, bytes: &[u8]) -> Result<Packet, Fault> {
+    first(bytes).unwrap().and_then(|raw| parse(version, &raw))
+}
+
+#[test]
+fn what_a_client_must_not_send_is_told_apart() {
+    use Fault::{Malformed, Protocol, TooLarge};
+    let cases: [(&[u8], Fault); 16] = [
+        (&[0x00, 0], Malformed),                                   // packet type 0
+        (&[0x20, 2, 0, 0], Protocol),                              // CONNACK
+        (&[0xB0, 2, 0, 1], Protocol),                              // UNSUBACK
+        (&[0xD0, 0], Protocol),                                    // PINGRESP
+        (&[0x10, 0], Protocol),                                    // second CONNECT
+        (&[0x40, 2, 0, 1], Protocol),                              // PUBACK for nothing
+        (&[0x36, 5, 0, 1, b'a', 0, 1], Malformed),                 // QoS 3
+        (&[0x32, 5, 0, 1, b'a', 0, 0], Malformed),                 // packet id 0
+        (&[0x38, 3, 0, 1, b'a'], Malformed),                       // DUP with QoS 0
+        (&[0x30, 3, 0, 1, b'#'], Malformed),                       // wildcard in a topic name
+        (&[0x30, 4, 0, 2, 0xC3, 0x28], Malformed),                 // not UTF-8
+        (&[0x30, 3, 0, 9, b'a'], Malformed),                       // length past the end
+        (&[0x80, 6, 0, 1, 0, 1, b'a', 0], Malformed),              // SUBSCRIBE with wrong flags
+        (&[0x82, 2, 0, 1], Protocol),                              // SUBSCRIBE without a filter
+        (&[0x30, 0xFF, 0xFF, 0xFF, 0xFF], Malformed),              // length of five bytes
+        (&[0x30, 0xC0, 0x96, 0xB1, 0x02], TooLarge),               // 5 MB announced
+    ];
+    for (bytes, fault) in cases {
+        assert_eq!(packet(Version::V3, bytes), Err(fault), "{bytes:02x?}");
+    }
+}
+
+#[test]
+fn a_packet_may_come_byte_by_byte_and_two_may_come_at_once() {
+    let bytes = [0x30, 4, 0, 1, b'a', b'7', 0xC0, 0];
+    let mut decoder = Decoder::new(64);
+    let mut found = 0;
+    for byte in bytes {
+        let mut input = BytesMut::from(&[byte][..]);
+        found += usize::from(decoder.next(&mut input).is_some());
+    }
+    assert_eq!(found, 2);
+    let mut input = BytesMut::from(&bytes[..]);
+    assert!(decoder.next(&mut input).is_some());
+    assert_eq!(&input[..], [0xC0, 0]);
+    assert!(decoder.next(&mut input).is_some() && decoder.next(&mut input).is_none());
+}
+
+#[test]
+fn a_connect_with_reserved_bits_or_another_level_is_refused() {
+    let connect = |name: &[u8], level: u8, flags: u8| {
+        let mut body = vec![0, u8::try_from(name.len()).unwrap()];
+        body.extend_from_slice(name);
+        body.extend_from_slice(&[level, flags, 0, 60, 0, 1, b'a']);
+        let mut bytes = vec![0x10, u8::try_from(body.len()).unwrap()];
+        bytes.extend(body);
+        parse_connect(&first(&bytes).unwrap().unwrap())
+    };
+    assert_eq!(connect(b"MQTT", 4, 2).unwrap().client_id, "a");
+    assert_eq!(connect(b"MQTT", 4, 3), Err(Fault::Malformed));
+    assert_eq!(connect(b"MQTT", 4, 0b0000_1000), Err(Fault::Malformed));
+    assert_eq!(connect(b"MQTT", 3, 2), Err(Fault::Level(Version::V3)));
+    assert_eq!(connect(b"MQTT", 6, 2), Err(Fault::Level(Version::V5)));
+    assert_eq!(connect(b"MQIsdp", 3, 2), Err(Fault::Level(Version::V3)));
+    assert_eq!(connect(b"HTTP", 4, 2), Err(Fault::Malformed));
+}
+
+#[test]
+fn what_is_sent_is_read_back_by_the_library() {
+    let body = |out: &BytesMut| first(out).unwrap().unwrap();
+    let mut out = BytesMut::new();
+    connack(&mut out, Version::V5, 0, Some(&Limits::default()));
+    let read = body(&out).parse_exact(v5_0::Connack::parse).unwrap();
+    assert!(!read.session_present());
+    assert!(read.props().iter().any(|p| matches!(p, Property::ReceiveMaximum(m) if m.val() == 20)));
+
+    let mut out = BytesMut::new();
+    puback(&mut out, Version::V5, 7, 0x99, Some("bad_check_digit"));
+    let read = body(&out).parse_exact(v5_0::Puback::parse).unwrap();
+    assert_eq!((read.packet_id(), read.reason_code().map(|c| c as u8)), (7, Some(0x99)));
+
+    let mut out = BytesMut::new();
+    suback(&mut out, Version::V5, 7, &[0, 0x87]);
+    assert_eq!(body(&out).parse_exact(v5_0::Suback::parse).unwrap().reason_codes().len(), 2);
+
+    let mut out = BytesMut::new();
+    assert!(publish(&mut out, Version::V5, b"t", &[b'x'; 300], None));
+    let raw = body(&out);
+    let PacketData::Publish(data) = &raw.data else { panic!() };
+    let (read, _) = v5_0::Publish::parse(raw.flags(), data.clone()).unwrap();
+    assert_eq!((read.topic_name(), read.payload().len()), ("t", 300));
+    assert!(!publish(&mut out, Version::V5, b"t", &[b'x'; 300], Some(300)));
+}
