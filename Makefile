@@ -36,6 +36,7 @@ test-contracts:
 test-deploy:
 	promtool check config deploy/prometheus.yml
 	promtool check rules deploy/prometheus/rules.yml
+	promtool test rules deploy/prometheus/rules.test.yml
 
 lint: tools ## formatting, clippy, contract formatting, dependency rules
 	cargo fmt --all --check
@@ -43,6 +44,8 @@ lint: tools ## formatting, clippy, contract formatting, dependency rules
 	contracts/bin/forge fmt --check
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	else echo "cargo-deny is not here; tests/stories/layers.rs checks the walls between the crates"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tools/*.sh contracts/bin/* contracts/tools/foundry; \
+	else echo "shellcheck is not here; the shell scripts are only parsed"; bash -n .ci/run; bash -n tools/install.sh; bash -n tools/idle.sh; fi
 
 format: ## format Rust and Solidity
 	cargo fmt --all

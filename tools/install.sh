@@ -29,6 +29,12 @@ debian_packages() {
     echo "installing ${missing[*]}"
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    # Only the programs are wanted: Debian also starts a broker on 1883 and a Prometheus on 9090.
+    if [ -d /run/systemd/system ]; then
+        for package in "${missing[@]}"; do
+            if [ "$package" != mosquitto-clients ]; then systemctl disable --now --quiet "$package"; fi
+        done
+    fi
 }
 
 command -v cargo >/dev/null || { echo "missing: Rust (https://rustup.rs)" >&2; exit 1; }

@@ -205,9 +205,12 @@ impl Connection {
         // A replacement between CONNECT and here has woken nobody.
         self.wake(Wake::IdentitiesChanged)?;
         loop {
-            self.take_packets()?;
+            let more = self.take_packets()?;
             self.keep_link_in_step().await;
             self.wire.flush().await?;
+            if more {
+                continue;
+            }
             if self.closed && self.session.has_room() && self.session.acks.is_empty() {
                 return Err(End::Client);
             }
@@ -267,22 +270,20 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes the packets that are in the buffer, as far as there is room.
-    fn take_packets(&mut self) -> Result<(), End> {
-        while self.session.has_room() {
+    /// Takes the packets that are in the buffer, as far as there is room. Stops early after a SUBSCRIBE and says so:
+    /// its link comes first, because what follows in the buffer may cause messages on it.
+    fn take_packets(&mut self) -> Result<bool, End> {
+        let mut subscribed = false;
+        while !subscribed && self.session.has_room() {
             let Some(raw) = self.wire.decoder.next(&mut self.wire.input) else { break };
             let packet = raw.and_then(|raw| wire::parse(self.session.version, &raw)).map_err(Session::fault)?;
             self.heard = Instant::now();
-            let subscribes = matches!(packet, Packet::Subscribe { .. });
+            subscribed = matches!(packet, Packet::Subscribe { .. });
             self.session.take(packet, now_ms(), &mut self.wire.out)?;
-            if subscribes {
-                // The link comes first: what follows in the buffer may cause messages on it.
-                break;
-            }
         }
         // Answers that were known at once.
         self.settle();
-        Ok(())
+        Ok(subscribed)
     }
 
     fn settle(&mut self) {

@@ -18,8 +18,8 @@ mod store;
 pub use entry::{Append, AppendError, Refusal, Refused, Reply, Stored};
 pub use error::Error;
 pub use ledger::{
-    Account,
-    Attempt, BatchDraft, Inclusion, Kind, OpenTransaction, Opened, RunDraft, Span, TransactionDraft, TransactionState,
+    Account, Attempt, BatchDraft, Inclusion, Kind, OpenTransaction, Opened, RunDraft, Span, TransactionDraft,
+    TransactionState,
 };
 pub use metrics::describe;
 pub use rows::{

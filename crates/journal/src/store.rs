@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
-    Account, Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion, OpenTransaction, Opened,
-    QuarantineRow, ReadingRow, Refusal, Refused, Totals, TransactionDraft, TransactionRow, Unsettled,
+    Account, Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion, OpenTransaction,
+    Opened, QuarantineRow, ReadingRow, Refusal, Refused, Totals, TransactionDraft, TransactionRow, Unsettled,
 };
 
 /// What the device actors need.

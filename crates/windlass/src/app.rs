@@ -46,7 +46,10 @@ pub struct App {
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App").field("broker", &self.broker_addresses).field("http", &self.http_address).finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("broker", &self.broker_addresses)
+            .field("http", &self.http_address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,8 +109,7 @@ impl App {
         let nodes = worker.nodes();
         let chain_arbiter = Arbiter::new();
         let interval = config.chain.poll_interval;
-        let chain =
-            ChainActor::start_in_arbiter(&chain_arbiter.handle(), move |_| ChainActor::new(worker, interval));
+        let chain = ChainActor::start_in_arbiter(&chain_arbiter.handle(), move |_| ChainActor::new(worker, interval));
 
         let surface = surface::Surface::new(config, journal.clone(), standing.clone(), nodes.clone(), recorder.clone());
         let server = Server::bind(config.http.clone(), Arc::new(surface))?;

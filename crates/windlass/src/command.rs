@@ -92,7 +92,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         LogFormat::Json => Format::Json,
     };
     let filter = match arguments.command {
-        Command::Run(_) => "info",
+        Command::Run(_) => "info,actix_server=warn",
         _ => "warn",
     };
     if let Err(error) = windlass_telemetry::init_tracing(format, filter) {

@@ -84,12 +84,9 @@ async fn evidence(nodes: &Nodes, hash: B256, tx: B256) -> anyhow::Result<(Eviden
         .and_then(|r| r.transaction_index)
         .with_context(|| format!("block {hash} has no receipt for transaction {tx}"))?;
     let header: Header = block.header.inner.clone();
-    let transactions: Vec<Bytes> =
-        block.transactions.txns().map(|t| Bytes::from(t.inner.encoded_2718())).collect();
-    let receipts: Vec<Bytes> = receipts
-        .into_iter()
-        .map(|r| Bytes::from(r.into_primitives_receipt().inner.encoded_2718()))
-        .collect();
+    let transactions: Vec<Bytes> = block.transactions.txns().map(|t| Bytes::from(t.inner.encoded_2718())).collect();
+    let receipts: Vec<Bytes> =
+        receipts.into_iter().map(|r| Bytes::from(r.into_primitives_receipt().inner.encoded_2718())).collect();
     let evidence = Evidence::new(hash, header, receipts)?.with_transactions(transactions)?;
     Ok((evidence, index))
 }

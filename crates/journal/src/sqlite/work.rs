@@ -13,8 +13,8 @@ use super::{
     write,
 };
 use crate::{
-    Account, Append, Attempt, BatchDraft, DeviceRow, DeviceState, Error, Inclusion, Journal, Kind, Ledger, OpenTransaction,
-    Opened, Recent, Refusal, Refused, TransactionDraft, Unsettled, metrics,
+    Account, Append, Attempt, BatchDraft, DeviceRow, DeviceState, Error, Inclusion, Journal, Kind, Ledger,
+    OpenTransaction, Opened, Recent, Refusal, Refused, TransactionDraft, Unsettled, metrics,
 };
 
 /// How many of a device's latest QoS 1 publishes are remembered for redeliveries.

@@ -229,10 +229,7 @@ pub(super) fn set_registered(connection: &Connection, devices: &[DeviceId], regi
 }
 
 /// Highest nonce of the account, and its newest anchor that did not revert.
-pub(super) fn account(
-    connection: &Connection,
-    account: Address,
-) -> Result<Account, Error> {
+pub(super) fn account(connection: &Connection, account: Address) -> Result<Account, Error> {
     let nonce = connection.query_row(
         "SELECT MAX(nonce) FROM transactions WHERE account = ?1",
         [account.as_slice()],

@@ -42,10 +42,8 @@ fn failed(error: Error) -> SourceError {
 
 /// The API's filter in the journal's terms.
 fn filter(filter: Filter) -> Result<windlass_journal::Filter, SourceError> {
-    let device = filter
-        .device
-        .map(|d| DeviceId::new(&d).map_err(|e| SourceError::Invalid(e.to_string())))
-        .transpose()?;
+    let device =
+        filter.device.map(|d| DeviceId::new(&d).map_err(|e| SourceError::Invalid(e.to_string()))).transpose()?;
     let after = filter
         .after
         .map(|a| a.parse().map_err(|_| SourceError::Invalid(format!("after: {a:?} is not a row number"))))

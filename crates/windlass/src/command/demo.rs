@@ -158,11 +158,8 @@ async fn settle(app: &App, table: &mut Table) -> anyhow::Result<()> {
 /// Proves the newest final reading and verifies the file against the block hash that the node gives.
 async fn prove(app: &App, config: &Config, options: &Options) -> anyhow::Result<Vec<String>> {
     let readings = app.journal().readings(windlass_journal::Filter::default()).await?;
-    let row = readings
-        .iter()
-        .rev()
-        .find(|r| r.state == windlass_journal::State::Final)
-        .context("no reading is final")?;
+    let row =
+        readings.iter().rev().find(|r| r.state == windlass_journal::State::Final).context("no reading is final")?;
     let prover = Prover {
         journal: app.journal(),
         nodes: Some(app.nodes()),
@@ -224,7 +221,10 @@ fn summary(
     super::line("")?;
     super::line(&format!("published        {:>10}", report.totals.published))?;
     super::line(&format!("acknowledged     {:>10}   each after its fsync", report.totals.acknowledged))?;
-    super::line(&format!("final            {:>10}   lost {}, doubled {}", audit.totals.finalized, audit.lost, audit.doubled))?;
+    super::line(&format!(
+        "final            {:>10}   lost {}, doubled {}",
+        audit.totals.finalized, audit.lost, audit.doubled
+    ))?;
     super::line(&format!("on chain         {:>10}   counted from the chain itself", audit.on_chain))?;
     if let Some(l) = latency {
         super::line(&format!("ack              p50 {:.1} ms   p99 {:.1} ms", l.p50_ms, l.p99_ms))?;
@@ -235,7 +235,10 @@ fn summary(
     match proof {
         Ok(lines) => {
             for (i, text) in lines.iter().enumerate() {
-                super::line(&format!("{}{text}", if i == 0 { "proof            VERIFIED " } else { "                 " }))?;
+                super::line(&format!(
+                    "{}{text}",
+                    if i == 0 { "proof            VERIFIED " } else { "                 " }
+                ))?;
             }
         }
         Err(error) => super::line(&format!("proof            FAILED {error:#}"))?,

@@ -76,7 +76,8 @@ impl Rows {
     /// `windlass batches`.
     pub(super) fn batches(&self) -> anyhow::Result<u8> {
         let journal = self.journal()?;
-        let rows: Vec<_> = block_on(async { Ok(journal.batches(self.filter()).await?) })?.iter().map(rows::batch).collect();
+        let rows: Vec<_> =
+            block_on(async { Ok(journal.batches(self.filter()).await?) })?.iter().map(rows::batch).collect();
         self.print(&["batch", "settlement", "number", "count", "state", "block", "gas_used", "tx"], &rows)
     }
 
@@ -114,8 +115,10 @@ impl Quarantine {
     pub(super) fn run(&self) -> anyhow::Result<u8> {
         let Self::List(options) = self;
         let journal = options.journal()?;
-        let rows: Vec<_> =
-            block_on(async { Ok(journal.quarantined(options.filter()).await?) })?.iter().map(rows::quarantine).collect();
+        let rows: Vec<_> = block_on(async { Ok(journal.quarantined(options.filter()).await?) })?
+            .iter()
+            .map(rows::quarantine)
+            .collect();
         options.print(&["id", "device", "reason", "received_at", "topic", "payload"], &rows)
     }
 }

@@ -40,10 +40,8 @@ impl Prove {
         };
         let file = block_on(prover.prove(&self.device, self.sequence))?;
         let Some(file) = file else { bail!("{} has no reading {}", self.device, self.sequence) };
-        let path = self
-            .output
-            .clone()
-            .unwrap_or_else(|| format!("{}-{}.windlass.json", self.device, self.sequence).into());
+        let path =
+            self.output.clone().unwrap_or_else(|| format!("{}-{}.windlass.json", self.device, self.sequence).into());
         fs::write(&path, file.to_json()?).with_context(|| path.display().to_string())?;
         if matches!(file, ProofFile::Pending(_)) {
             line(&format!("{}: the reading is not on chain yet; run the same command again later", path.display()))?;
@@ -56,8 +54,10 @@ impl Prove {
 
 /// `windlass verify FILE`.
 #[derive(Debug, Args)]
-#[command(after_help = "Without a block hash the proof is only checked against itself. Get the hash of its block from a \
-    source that you trust and give it with --block-hash; or name a node that you trust with --rpc.")]
+#[command(
+    after_help = "Without a block hash the proof is only checked against itself. Get the hash of its block from a \
+    source that you trust and give it with --block-hash; or name a node that you trust with --rpc."
+)]
 pub(super) struct Verify {
     /// The proof file.
     file: PathBuf,
@@ -78,7 +78,10 @@ impl Verify {
         let verified = match verify(&bytes, self.block_hash) {
             Ok(verified) => verified,
             Err(Refusal::Pending) => {
-                line(&format!("{}: PENDING. The file says that the reading is not on chain yet.", self.file.display()))?;
+                line(&format!(
+                    "{}: PENDING. The file says that the reading is not on chain yet.",
+                    self.file.display()
+                ))?;
                 return Ok(PENDING);
             }
             Err(refusal) => {

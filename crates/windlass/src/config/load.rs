@@ -91,14 +91,12 @@ fn read(file: &Path, problems: &mut Vec<String>) -> Option<Config> {
 /// The devices of an included file, which holds `[[devices]]` and nothing else.
 fn included(path: &Path, problems: &mut Vec<String>) -> Vec<Device> {
     let name = path.display();
-    let parsed = fs::read_to_string(path)
-        .map_err(|e| format!("devices_file {name}: {e}"))
-        .and_then(|text| {
-            config::Config::builder()
-                .add_source(File::from_str(&text, FileFormat::Toml))
-                .build()
-                .map_err(|e| format!("devices_file {name}: {e}"))
-        });
+    let parsed = fs::read_to_string(path).map_err(|e| format!("devices_file {name}: {e}")).and_then(|text| {
+        config::Config::builder()
+            .add_source(File::from_str(&text, FileFormat::Toml))
+            .build()
+            .map_err(|e| format!("devices_file {name}: {e}"))
+    });
     match parsed {
         Ok(source) => Tables { source: &source, problems }.devices(),
         Err(problem) => {

@@ -53,10 +53,10 @@ impl Table {
         let recent = self.journal.confirmations(now_ms.saturating_sub(WINDOW_MS)).await?;
         let mined = Quantiles::of(recent.iter().map(|c| c.0).collect());
         let seconds = self.started.elapsed().as_secs();
-        let ack = load.latency.as_ref().map_or_else(
-            || "-".to_owned(),
-            |l| format!("p50 {:.1} ms  p99 {:.1} ms", l.p50_ms, l.p99_ms),
-        );
+        let ack = load
+            .latency
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), |l| format!("p50 {:.1} ms  p99 {:.1} ms", l.p50_ms, l.p99_ms));
         let gas = totals.gas_used as f64 / totals.mined.max(1) as f64;
         let mut out = stderr();
         if !self.live {

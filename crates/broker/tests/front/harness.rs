@@ -1,0 +1,218 @@
+//! A broker on free ports, an intake whose verdicts the test gives, and clients of bare bytes.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use windlass_broker::{
+    Broker, Config, Identities, Identity, Intake, Limits, Listener, Outbox, Publish, Refusal, Refused, SecretHash,
+    Verdict,
+};
+use windlass_reading::DeviceId;
+
+/// No answer of a working broker takes so long; a wait this long is a failure.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Passes publishes to the test; may be told to be full for the next few.
+pub struct Desk {
+    publishes: mpsc::UnboundedSender<Publish>,
+    pub full: AtomicUsize,
+    pub refusals: Mutex<VecDeque<Refusal>>,
+}
+
+impl Intake for Desk {
+    fn offer(&self, publish: Publish) -> Result<(), Refused> {
+        if self.full.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+            return Err(Refused::Full(publish));
+        }
+        self.publishes.send(publish).map_err(|e| Refused::Closed(e.0))
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        self.refusals.lock().unwrap().push_back(refusal);
+    }
+}
+
+pub struct Bench {
+    pub desk: Arc<Desk>,
+    pub publishes: mpsc::UnboundedReceiver<Publish>,
+    pub identities: Identities,
+    pub outbox: Outbox,
+    pub addresses: Vec<SocketAddr>,
+    pub stop: CancellationToken,
+    pub run: JoinHandle<()>,
+}
+
+pub fn identity(id: &str, topic: Option<&str>) -> Identity {
+    Identity {
+        device: DeviceId::new(id).unwrap(),
+        secret: Some(SecretHash::of(format!("secret of {id}").as_bytes())),
+        topic: topic.map(ToOwned::to_owned),
+    }
+}
+
+pub async fn bench() -> Bench {
+    bench_with(Limits { drain_timeout: Duration::from_secs(5), ..Limits::default() }).await
+}
+
+/// Two listeners: with credentials, and one that takes the article's scanner by its client id.
+pub async fn bench_with(limits: Limits) -> Bench {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listeners = vec![
+        Listener { listen, identify_by_client_id: Vec::new() },
+        Listener { listen, identify_by_client_id: vec!["5446078".into()] },
+    ];
+    let identities =
+        Identities::new(vec![identity("a", None), identity("b", None), identity("5446078", Some("5446078"))]);
+    let (sender, publishes) = mpsc::unbounded_channel();
+    let desk = Arc::new(Desk { publishes: sender, full: AtomicUsize::new(0), refusals: Mutex::default() });
+    let broker = Broker::bind(Config { listeners, limits }, identities.clone(), desk.clone()).await.unwrap();
+    let (addresses, outbox, stop) = (broker.local_addrs(), broker.outbox(), CancellationToken::new());
+    let stopped = stop.clone();
+    let run = tokio::spawn(async move { broker.run(stopped).await.unwrap() });
+    Bench { desk, publishes, identities, outbox, addresses, stop, run }
+}
+
+impl Bench {
+    pub async fn publish(&mut self) -> Publish {
+        timeout(PATIENCE, self.publishes.recv()).await.unwrap().unwrap()
+    }
+
+    /// A connected client of device `id`.
+    pub async fn client(&self, version: u8, id: &str) -> Client {
+        let mut client = Client::open(self.addresses[0], version).await;
+        client.send(&connect(version, id, Some((id, &format!("secret of {id}"))), 0)).await;
+        let connack = client.packet().await.unwrap();
+        assert_eq!((connack[0], connack[2], code_of(&connack)), (0x20, 0, 0), "{connack:02x?}");
+        client
+    }
+}
+
+pub struct Client {
+    pub socket: TcpStream,
+    pub version: u8,
+}
+
+impl Client {
+    pub async fn open(address: SocketAddr, version: u8) -> Self {
+        Self { socket: TcpStream::connect(address).await.unwrap(), version }
+    }
+
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).await.unwrap();
+    }
+
+    pub async fn publish(&mut self, topic: &str, payload: &[u8], packet_id: Option<u16>) {
+        let first = if packet_id.is_some() { 0x32 } else { 0x30 };
+        let bytes = publish(self.version, first, topic, payload, packet_id);
+        self.send(&bytes).await;
+    }
+
+    /// The next whole packet; `None` once the broker has closed.
+    pub async fn packet(&mut self) -> Option<Vec<u8>> {
+        timeout(PATIENCE, self.read_packet()).await.unwrap()
+    }
+
+    async fn read_packet(&mut self) -> Option<Vec<u8>> {
+        let mut packet = vec![self.socket.read_u8().await.ok()?];
+        let length = self.socket.read_u8().await.ok()?;
+        assert!(length < 0x80, "tests use short packets");
+        packet.push(length);
+        let mut body = vec![0; usize::from(length)];
+        self.socket.read_exact(&mut body).await.ok()?;
+        packet.extend(body);
+        Some(packet)
+    }
+
+    /// A ping that is answered proves that nothing else was sent before.
+    pub async fn hears_only_a_pong(&mut self) {
+        self.send(&[0xC0, 0]).await;
+        assert_eq!(self.packet().await.unwrap(), [0xD0, 0]);
+    }
+}
+
+/// A variable byte integer of up to two bytes.
+fn framed(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    let length = body.len();
+    if length >= 0x80 {
+        bytes.push(u8::try_from(length & 0x7F).unwrap() | 0x80);
+        bytes.push(u8::try_from(length >> 7).unwrap());
+    } else {
+        bytes.push(u8::try_from(length).unwrap());
+    }
+    bytes.extend(body);
+    bytes
+}
+
+fn text(body: &mut Vec<u8>, text: &[u8]) {
+    body.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
+    body.extend(text);
+}
+
+pub fn connect(version: u8, client_id: &str, credentials: Option<(&str, &str)>, keep_alive: u16) -> Vec<u8> {
+    let mut body = Vec::new();
+    text(&mut body, b"MQTT");
+    body.extend([version, if credentials.is_some() { 0b1100_0010 } else { 0b10 }]);
+    body.extend(keep_alive.to_be_bytes());
+    body.extend(if version == 5 { &[0][..] } else { &[] });
+    text(&mut body, client_id.as_bytes());
+    if let Some((username, password)) = credentials {
+        text(&mut body, username.as_bytes());
+        text(&mut body, password.as_bytes());
+    }
+    framed(0x10, &body)
+}
+
+pub fn publish(version: u8, first: u8, topic: &str, payload: &[u8], packet_id: Option<u16>) -> Vec<u8> {
+    let mut body = Vec::new();
+    text(&mut body, topic.as_bytes());
+    body.extend(packet_id.map(u16::to_be_bytes).into_iter().flatten());
+    body.extend(if version == 5 { &[0][..] } else { &[] });
+    body.extend(payload);
+    framed(first, &body)
+}
+
+pub fn subscribe(version: u8, packet_id: u16, filters: &[&str]) -> Vec<u8> {
+    let mut body = packet_id.to_be_bytes().to_vec();
+    body.extend(if version == 5 { &[0][..] } else { &[] });
+    for filter in filters {
+        text(&mut body, filter.as_bytes());
+        body.push(1);
+    }
+    framed(0x82, &body)
+}
+
+/// The reason code of a CONNACK, or of an MQTT 5 PUBACK.
+pub fn code_of(packet: &[u8]) -> u8 {
+    match (packet[0], packet.len()) {
+        (0x20, _) => packet[3],
+        (_, 4) => 0,
+        _ => packet[4],
+    }
+}
+
+pub fn puback(packet_id: u8) -> Vec<u8> {
+    vec![0x40, 2, 0, packet_id]
+}
+
+pub fn accept(publish: Publish, sequence: u64) -> Bytes {
+    let payload = publish.payload.clone();
+    let _ = publish.reply.send(Verdict::Accepted { sequence });
+    payload
+}
