@@ -1,1 +1,24 @@
-//! Stories.
+//! The stories' harness: real binary, real node, raw MQTT, and an audit of journal against chain.
+//!
+//! Everything runs on free loopback ports in a directory of its own, so stories can run side by side.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "test support: a failed expectation is a failed test"
+)]
+
+mod audit;
+mod mqtt;
+mod program;
+mod site;
+mod web;
+
+pub use audit::assert_consistent;
+pub use mqtt::{Client, Protocol};
+pub use program::{Program, anvil, windlass};
+pub use site::{SECRET, Site, until};
+pub use web::{get, rpc};

@@ -31,6 +31,8 @@ use crate::{
 
 /// Read at once, at most; a connection's buffer grows to one packet beyond it.
 const READ_BYTES: usize = 4 * 1024;
+/// The first byte of a connection: CONNECT, whose flags are reserved and zero.
+const CONNECT: u8 = 0x10;
 /// A client that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two offers of a publish that a full queue gave back.
@@ -105,6 +107,13 @@ struct Wire {
 impl Wire {
     /// Reads the CONNECT. Bytes that are none end the connection, with a CONNACK where a protocol can be told.
     async fn greet(&mut self) -> Result<Connect, metrics::Connect> {
+        if !matches!(self.read().await, Ok(1..)) {
+            return Err(metrics::Connect::Closed);
+        }
+        // Another protocol's first bytes may announce a long packet; there is no point in waiting for it.
+        if self.input.first() != Some(&CONNECT) {
+            return Err(metrics::Connect::Malformed);
+        }
         loop {
             if let Some(packet) = self.decoder.next(&mut self.input) {
                 let fault = match packet.and_then(|raw| wire::parse_connect(&raw)) {

@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ const SEGMENT_BYTES: usize = 64 * 1024;
 const SEGMENTS: usize = 2;
 /// Messages that the router keeps ready for one slow link.
 const OUTGOING_MESSAGES: u64 = 200;
+/// For the router to answer a new link; it takes microseconds.
+const LINK_TIMEOUT: Duration = Duration::from_secs(1);
 /// The publishing link's name; sessions' links are numbered.
 const PUBLISHER: &str = "windlass";
 
@@ -178,7 +181,9 @@ impl State {
         };
         let sender = Router::new(0, config).spawn();
         let opener: Opener = Arc::new(move |name: &str, any_topic: bool| {
-            LinkBuilder::new(name, sender.clone()).dynamic_filters(any_topic).build().ok().map(|(tx, rx, _)| (tx, rx))
+            let (name, sender) = (name.to_owned(), sender.clone());
+            within_timeout(move || LinkBuilder::new(&name, sender).dynamic_filters(any_topic).build().ok())
+                .map(|(tx, rx, _)| (tx, rx))
         });
         let (publisher, inbox) = opener(PUBLISHER, true)?;
         Some(Running { opener, publisher, _inbox: inbox })
@@ -263,6 +268,18 @@ impl Drop for Link {
             Err(_) => goodbye(),
         }
     }
+}
+
+/// The answer of `work`, from a thread of its own. rumqttd waits for ever if its router ends between taking the request
+/// into its queue and reading it; that thread is then given up.
+fn within_timeout<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
+    let (answer, answered) = std::sync::mpsc::sync_channel(1);
+    std::thread::Builder::new()
+        .name("mqtt-link".into())
+        // An error means that nobody waits any more.
+        .spawn(move || drop(answer.send(work())))
+        .ok()?;
+    answered.recv_timeout(LINK_TIMEOUT).ok().flatten()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -242,6 +242,22 @@ mod tests {
     }
 
     #[test]
+    fn heads_are_the_frozen_ones() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/heads.json");
+        let file: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let plain = |a: &&serde_json::Value| a["logSize"] == "0" && a["ranges"].as_array().unwrap().is_empty();
+        let mut checked = 0;
+        for anchor in file["anchors"].as_array().unwrap().iter().filter(plain) {
+            let hash = |key: &str| -> B256 { anchor[key].as_str().unwrap().parse().unwrap() };
+            let number = anchor["batch"].as_str().unwrap().parse().unwrap();
+            let count = u32::try_from(anchor["count"].as_u64().unwrap()).unwrap();
+            assert_eq!(next_head(hash("previousHead"), number, hash("root"), count), hash("head"));
+            checked += 1;
+        }
+        assert!(checked > 0);
+    }
+
+    #[test]
     fn leading_zeros_do_not_change_the_number_on_chain() {
         assert_eq!(set_call(b"007"), set_call(b"7"));
         assert_eq!(set_call(b"7a"), None);

@@ -7,4 +7,5 @@ mod durability;
 mod harness;
 mod identity;
 mod lifetime;
+mod metrics;
 mod subscribers;

@@ -1,0 +1,48 @@
+use windlass_telemetry::Recorder;
+
+use crate::harness::{Client, accept, bench, connect};
+
+#[tokio::test]
+async fn every_series_exists_from_the_start_and_counts_what_happens() {
+    let recorder = Recorder::local(&buckets()).unwrap();
+    // The test's runtime has one thread, so the broker's tasks record here too.
+    let _guard = recorder.guard();
+    windlass_broker::describe();
+    for series in [
+        "windlass_connections 0",
+        "windlass_connects_total{outcome=\"bad_credentials\"} 0",
+        "windlass_readings_received_total{qos=\"0\"} 0",
+        "windlass_readings_rejected_total{reason=\"too_long\"} 0",
+    ] {
+        assert!(recorder.render().contains(series), "{series}\n{}", recorder.render());
+    }
+
+    let mut bench = bench().await;
+    let mut client = bench.client(5, "a").await;
+    client.publish("devices/a/readings", b"1", Some(1)).await;
+    accept(bench.publish().await, 1);
+    client.packet().await.unwrap();
+    client.publish("devices/b/readings", b"1", None).await;
+    client.publish("devices/a/readings", b"2", None).await;
+    accept(bench.publish().await, 2);
+    let mut stranger = Client::open(bench.addresses[0], 4).await;
+    stranger.send(&connect(4, "a", Some(("a", "wrong")), 0)).await;
+    stranger.packet().await.unwrap();
+
+    for series in [
+        "windlass_connections 1",
+        "windlass_connects_total{outcome=\"accepted\"} 1",
+        "windlass_connects_total{outcome=\"bad_credentials\"} 1",
+        "windlass_readings_received_total{qos=\"0\"} 1",
+        "windlass_readings_received_total{qos=\"1\"} 1",
+        "windlass_readings_rejected_total{reason=\"foreign_topic\"} 1",
+        "windlass_ack_seconds_count 1",
+    ] {
+        assert!(recorder.render().contains(series), "{series}\n{}", recorder.render());
+    }
+}
+
+/// The buckets are asked for before there is a recorder, so nothing is counted by that.
+fn buckets() -> Vec<(&'static str, &'static [f64])> {
+    windlass_broker::describe()
+}

@@ -1,0 +1,164 @@
+//! A raw MQTT client: says exactly what a story wants said, right or wrong.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    V311,
+    V5,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    protocol: Protocol,
+}
+
+fn text(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(u16::try_from(bytes.len()).unwrap().to_be_bytes());
+    out.extend(bytes);
+}
+
+/// A whole packet with its length.
+fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![first];
+    let mut left = body.len();
+    loop {
+        let low = (left & 0x7f) as u8;
+        left >>= 7;
+        out.push(if left > 0 { low | 0x80 } else { low });
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend(body);
+    out
+}
+
+impl Client {
+    /// Opens the socket and says nothing yet.
+    pub fn open(port: u16, protocol: Protocol) -> Option<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Some(Self { stream, protocol })
+    }
+
+    /// Connects with a clean session; the CONNACK's code, or `None` when the socket was closed instead.
+    pub fn connect(port: u16, protocol: Protocol, id: &str, credentials: Option<(&str, &str)>) -> (Self, Option<u8>) {
+        let mut client = Self::open(port, protocol).expect("the broker listens");
+        let mut body = Vec::new();
+        text(&mut body, b"MQTT");
+        let flags = if credentials.is_some() { 0xC2 } else { 0x02 };
+        body.extend([if protocol == Protocol::V5 { 5 } else { 4 }, flags, 0, 120]);
+        if protocol == Protocol::V5 {
+            body.push(0);
+        }
+        text(&mut body, id.as_bytes());
+        if let Some((user, password)) = credentials {
+            text(&mut body, user.as_bytes());
+            text(&mut body, password.as_bytes());
+        }
+        client.send(&packet(0x10, &body));
+        let code = client.read().map(|(first, body)| {
+            assert_eq!(first, 0x20, "the first answer is a CONNACK");
+            body[1]
+        });
+        (client, code)
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        // The broker may have closed already; what it did about it is what stories look at.
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Sends a PUBLISH and does not wait.
+    pub fn publish(&mut self, topic: &str, payload: &[u8], qos: u8, packet_id: u16, duplicate: bool) {
+        let mut body = Vec::new();
+        text(&mut body, topic.as_bytes());
+        if qos > 0 {
+            body.extend(packet_id.to_be_bytes());
+        }
+        if self.protocol == Protocol::V5 {
+            body.push(0);
+        }
+        body.extend(payload);
+        let first = 0x30 | (qos << 1) | (u8::from(duplicate) << 3);
+        self.send(&packet(first, &body));
+    }
+
+    /// Publishes with QoS 1 and waits for the PUBACK: its code (0 in 3.1.1), or `None` when the socket closed.
+    pub fn publish_and_wait(&mut self, topic: &str, payload: &[u8], packet_id: u16, duplicate: bool) -> Option<u8> {
+        self.publish(topic, payload, 1, packet_id, duplicate);
+        self.puback(packet_id)
+    }
+
+    pub fn puback(&mut self, packet_id: u16) -> Option<u8> {
+        loop {
+            let (first, body) = self.read()?;
+            if first == 0x40 {
+                assert_eq!(body[..2], packet_id.to_be_bytes(), "acknowledgements come in order");
+                return Some(body.get(2).copied().unwrap_or(0));
+            }
+            if first == 0xE0 {
+                return None;
+            }
+        }
+    }
+
+    /// Subscribes to one filter; the SUBACK's code.
+    pub fn subscribe(&mut self, filter: &str) -> Option<u8> {
+        let mut body = vec![0, 77];
+        if self.protocol == Protocol::V5 {
+            body.push(0);
+        }
+        text(&mut body, filter.as_bytes());
+        body.push(1);
+        self.send(&packet(0x82, &body));
+        let (first, body) = self.read()?;
+        assert_eq!(first, 0x90);
+        body.last().copied()
+    }
+
+    /// The next message: topic and payload.
+    pub fn message(&mut self) -> Option<(String, Vec<u8>)> {
+        loop {
+            let (first, body) = self.read()?;
+            if first & 0xF0 == 0x30 {
+                let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                let topic = String::from_utf8(body[2..2 + length].to_vec()).unwrap();
+                let skip = 2 + length + usize::from(self.protocol == Protocol::V5);
+                return Some((topic, body[skip..].to_vec()));
+            }
+        }
+    }
+
+    /// DISCONNECT and close, at once.
+    pub fn disconnect(mut self) {
+        self.send(&[0xE0, 0]);
+    }
+
+    /// The next packet: first byte and body. `None`: the broker closed, or was silent for ten seconds.
+    pub fn read(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut byte = [0];
+        self.stream.read_exact(&mut byte).ok()?;
+        let first = byte[0];
+        let (mut length, mut shift) = (0usize, 0);
+        loop {
+            self.stream.read_exact(&mut byte).ok()?;
+            length |= usize::from(byte[0] & 0x7f) << shift;
+            shift += 7;
+            if byte[0] & 0x80 == 0 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).ok()?;
+        Some((first, body))
+    }
+}

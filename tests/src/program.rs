@@ -1,0 +1,81 @@
+//! Programs that a story starts: found, started, and ended with it.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+/// A running program; dropped, it is killed.
+#[derive(Debug)]
+pub struct Program(Child);
+
+impl Program {
+    /// Starts `command` with its log in `log`.
+    pub fn start(command: &mut Command, log: &Path) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        Self(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// SIGTERM, then its exit status.
+    pub fn terminate(mut self) -> ExitStatus {
+        let sent = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the program does not stop on SIGTERM");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The binary under test, of the same build profile as this test; built once if it is missing or older.
+pub fn windlass() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let profile_dir = env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+            let release = profile_dir.ends_with("release");
+            let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            cargo.args(["build", "--locked", "--quiet", "-p", "windlass"]).current_dir(root());
+            if release {
+                cargo.arg("--release");
+            }
+            assert!(cargo.status().unwrap().success(), "the binary does not build");
+            profile_dir.join("windlass")
+        })
+        .clone()
+}
+
+/// The pinned node.
+pub fn anvil() -> PathBuf {
+    let path = root().join("contracts/bin/anvil");
+    assert!(root().join("contracts/node_modules").is_dir(), "anvil is missing: run make tools");
+    path
+}

@@ -1,0 +1,90 @@
+//! Bad input is answered, counted and kept, and stops nobody.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent, until};
+
+const TOPIC: &str = "devices/bad-1/readings";
+
+fn bad(site: &Site, protocol: Protocol) -> Client {
+    let (client, code) = Client::connect(site.mqtt, protocol, "bad-1", Some(("bad-1", SECRET)));
+    assert_eq!(code, Some(0));
+    client
+}
+
+fn malformed_payloads(site: &Site) {
+    let ten_to_80 = format!("1{}", "0".repeat(80));
+    let payloads: [&[u8]; 6] = [b"", b"12ab", ten_to_80.as_bytes(), b"1\0002", b"\0", "٤٢".as_bytes()];
+    for (protocol, code) in [(Protocol::V5, 0x99), (Protocol::V311, 0)] {
+        let mut client = bad(site, protocol);
+        for (payload, id) in payloads.iter().zip(1..) {
+            assert_eq!(client.publish_and_wait(TOPIC, payload, id, false), Some(code), "{payload:?}");
+        }
+        assert_eq!(client.publish_and_wait(TOPIC, b"1", 99, false), Some(0), "the session goes on");
+    }
+}
+
+fn malformed_packets(site: &Site) {
+    // 5 MB in one packet.
+    let mut client = bad(site, Protocol::V5);
+    client.publish(TOPIC, &vec![b'1'; 5_000_000], 1, 1, false);
+    assert_eq!(client.read().map(|(first, body)| (first, body.first().copied())), Some((0xE0, Some(0x95))));
+    // Truncated: the length says more than comes.
+    let mut client = bad(site, Protocol::V5);
+    client.send(&[0x32, 50, 0, 5, b'd', b'e']);
+    drop(client);
+    // Impossible bits, a second CONNECT, and a packet that only servers send.
+    for bytes in [&[0x36, 2, 0, 0][..], &[0x00, 0], &[0x20, 2, 0, 0], &[0x10, 0]] {
+        let mut client = bad(site, Protocol::V5);
+        client.send(bytes);
+        assert_eq!(client.read().map(|(first, _)| first), Some(0xE0), "{bytes:?}");
+        assert!(client.read().is_none(), "closed");
+    }
+    // No MQTT at all.
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xFF; 64], &[0x30, 3, 0, 1, b'x']] {
+        let mut client = Client::open(site.mqtt, Protocol::V311).unwrap();
+        client.send(bytes);
+        assert!(client.read().is_none(), "{bytes:?}");
+    }
+}
+
+#[test]
+fn bad_input_is_kept_in_quarantine_and_a_neighbour_loses_nothing() {
+    let site = Site::ready(&[("bad-1", "anchor", "digits"), ("good-1", "batch", "digits")]);
+    let stop = AtomicBool::new(false);
+    let acknowledged = thread::scope(|scope| {
+        let neighbour = scope.spawn(|| {
+            let (mut client, _) = Client::connect(site.mqtt, Protocol::V5, "good-1", Some(("good-1", SECRET)));
+            let mut acknowledged = Vec::new();
+            while !stop.load(Ordering::Relaxed) || acknowledged.is_empty() {
+                let n = acknowledged.len() as u16 + 1;
+                let payload = n.to_string();
+                let code = client.publish_and_wait("devices/good-1/readings", payload.as_bytes(), n, false);
+                assert_eq!(code, Some(0), "the neighbour is unharmed");
+                acknowledged.push(("good-1".to_owned(), payload));
+                thread::sleep(std::time::Duration::from_millis(5));
+            }
+            acknowledged
+        });
+        malformed_payloads(&site);
+        malformed_packets(&site);
+        stop.store(true, Ordering::Relaxed);
+        neighbour.join().unwrap()
+    });
+    let rows = site.rows(&["quarantine", "list"]);
+    let count = |reason: &str| rows.iter().filter(|r| r["reason"] == reason && r["device"] == "bad-1").count();
+    assert_eq!((count("empty"), count("too_long"), count("bad_character")), (2, 2, 8), "{rows:?}");
+    let rejected = |reason: &str| site.metric(&format!("windlass_readings_rejected_total{{reason=\"{reason}\"}}"));
+    assert_eq!((rejected("empty"), rejected("bad_character")), (2.0, 8.0));
+    assert_eq!(rejected("too_long"), 3.0, "two payloads and the packet");
+    until("malformed packets are counted", || (rejected("malformed") >= 4.0).then_some(()));
+    assert!(site.metric("windlass_connects_total{outcome=\"malformed\"}") >= 3.0);
+    let mut all = acknowledged;
+    all.extend([("bad-1".to_owned(), "1".to_owned()), ("bad-1".to_owned(), "1".to_owned())]);
+    site.until_final(all.len());
+    assert_consistent(&site, &all);
+}

@@ -1,0 +1,91 @@
+//! When the chain side is wrong, readings are kept, readiness says why, and settling goes on by itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent};
+
+fn accept(site: &Site, payload: &str) -> (String, String) {
+    let (mut client, code) = Client::connect(site.mqtt, Protocol::V5, "t-1", Some(("t-1", SECRET)));
+    assert_eq!(code, Some(0));
+    let code = client.publish_and_wait("devices/t-1/readings", payload.as_bytes(), 1, false);
+    assert_eq!(code, Some(0), "accepted although nothing settles");
+    ("t-1".to_owned(), payload.to_owned())
+}
+
+#[test]
+fn a_node_that_goes_away_and_comes_back_costs_nothing() {
+    let mut site = Site::ready(&[("t-1", "batch", "digits")]);
+    let first = accept(&site, "1");
+    site.until_final(1);
+    site.stop_node();
+    site.until_unready("no_node");
+    let second = accept(&site, "2");
+    assert_eq!(site.metric("windlass_unsettled_readings"), 1.0);
+    site.start_node();
+    site.until_ready();
+    site.until_final(2);
+    assert_consistent(&site, &[first, second]);
+}
+
+#[test]
+fn a_gateway_that_starts_without_a_node_accepts_readings() {
+    let mut site = Site::new(&[("t-1", "anchor", "digits")]);
+    site.start();
+    site.until_unready("no_node");
+    let kept = accept(&site, "1");
+    site.start_node();
+    site.until_unready("contract_missing");
+    // Deploying needs the data directory, so the gateway stops for it.
+    site.terminate();
+    site.deploy();
+    site.start();
+    site.until_final(1);
+    assert_consistent(&site, &[kept]);
+}
+
+#[test]
+fn a_wrong_chain_is_named_and_nothing_is_sent() {
+    let mut site = Site::ready(&[("t-1", "anchor", "digits")]);
+    site.terminate();
+    site.edit_config("chain_id = 31337", "chain_id = 1");
+    site.start();
+    site.until_unready("wrong_chain");
+    let kept = accept(&site, "1");
+    site.terminate();
+    site.edit_config("chain_id = 1", "chain_id = 31337");
+    site.start();
+    site.until_final(1);
+    assert_consistent(&site, &[kept]);
+}
+
+#[test]
+fn a_missing_or_foreign_contract_is_named() {
+    let mut site = Site::ready(&[("t-1", "anchor", "digits")]);
+    site.terminate();
+    site.edit_config("chain_id = 31337", "chain_id = 31337\ncontract = \"0x00000000000000000000000000000000000000aa\"");
+    site.start();
+    site.until_unready("contract_missing");
+    let kept = accept(&site, "1");
+    // Code of something else appears there.
+    let code = serde_json::json!(["0x00000000000000000000000000000000000000aa", "0x6001600101"]);
+    windlass_tests::rpc(site.rpc, "anvil_setCode", code).unwrap();
+    site.until_unready("contract_foreign");
+    site.terminate();
+    site.edit_config("\ncontract = \"0x00000000000000000000000000000000000000aa\"", "");
+    site.start();
+    site.until_final(1);
+    assert_consistent(&site, &[kept]);
+}
+
+#[test]
+fn an_empty_submitter_is_named_and_settles_once_it_has_money() {
+    let site = Site::ready(&[("t-1", "anchor", "digits")]);
+    let submitter = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+    let balance = |wei: &str| windlass_tests::rpc(site.rpc, "anvil_setBalance", serde_json::json!([submitter, wei])).unwrap();
+    balance("0x0");
+    site.until_unready("account_empty");
+    let kept = accept(&site, "1");
+    assert_eq!(site.metric("windlass_unsettled_readings"), 1.0);
+    balance("0x56bc75e2d63100000");
+    site.until_final(1);
+    assert_consistent(&site, &[kept]);
+}

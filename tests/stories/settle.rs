@@ -1,0 +1,100 @@
+//! Readings published over MQTT become final on chain, each once, and provable.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent};
+
+/// Publishes `each` readings from every device; what was acknowledged.
+fn publish(site: &Site, devices: &[&str], each: u16) -> Vec<(String, String)> {
+    let mut acknowledged = Vec::new();
+    for (i, device) in devices.iter().enumerate() {
+        let protocol = if i % 2 == 0 { Protocol::V5 } else { Protocol::V311 };
+        let (mut client, code) = Client::connect(site.mqtt, protocol, device, Some((*device, SECRET)));
+        assert_eq!(code, Some(0));
+        for n in 1..=each {
+            let payload = format!("00{i}{n:03}");
+            let topic = format!("devices/{device}/readings");
+            assert_eq!(client.publish_and_wait(&topic, payload.as_bytes(), n, false), Some(0));
+            acknowledged.push(((*device).to_owned(), payload));
+        }
+        client.disconnect();
+    }
+    acknowledged
+}
+
+fn settles(settlement: &str) {
+    let ids = ["a-1", "a-2", "a-3"];
+    let devices: Vec<_> = ids.iter().map(|id| (*id, settlement, "digits")).collect();
+    let site = Site::ready(&devices);
+    let acknowledged = publish(&site, &ids, 12);
+    let rows = site.until_final(acknowledged.len());
+    assert_consistent(&site, &acknowledged);
+    assert_eq!(site.metric(&format!("windlass_readings_settled_total{{settlement=\"{settlement}\"}}")), 36.0);
+    assert_eq!(site.metric("windlass_unsettled_readings"), 0.0);
+    proves(&site, &rows);
+}
+
+/// The proof of one reading verifies against its block's hash, against the node, and not when one byte differs.
+fn proves(site: &Site, rows: &[serde_json::Value]) {
+    let row = rows.iter().find(|r| r["sequence"] == 7).unwrap();
+    let device = row["device"].as_str().unwrap();
+    let output = site.command(&["prove", device, "7", "-o", "proof.json"]);
+    assert!(output.status.success(), "{output:?}");
+    let file = site.path("proof.json");
+    let block = windlass_tests::rpc(site.rpc, "eth_getBlockByNumber", serde_json::json!([hex(&row["block"]), false]));
+    let hash = block.unwrap()["hash"].as_str().unwrap().to_owned();
+    let verify = |arguments: &[&str]| {
+        std::process::Command::new(windlass_tests::windlass()).arg("verify").arg(&file).args(arguments).output().unwrap()
+    };
+    let node = format!("http://127.0.0.1:{}", site.rpc);
+    for arguments in [&["--block-hash", hash.as_str()][..], &["--rpc", node.as_str()], &[]] {
+        let output = verify(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+    let other = format!("0x{}", "11".repeat(32));
+    assert_eq!(verify(&["--block-hash", &other]).status.code(), Some(1));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let at = text.find("0x").unwrap() + 10;
+    let mut damaged = text.into_bytes();
+    damaged[at] = if damaged[at] == b'0' { b'1' } else { b'0' };
+    std::fs::write(&file, damaged).unwrap();
+    assert_eq!(verify(&[]).status.code(), Some(1), "a changed byte is refused");
+}
+
+fn hex(number: &serde_json::Value) -> String {
+    format!("0x{:x}", number.as_u64().unwrap())
+}
+
+#[test]
+fn anchored_readings_are_final_once_and_provable() {
+    settles("anchor");
+}
+
+#[test]
+fn batched_readings_are_final_once_and_provable() {
+    settles("batch");
+}
+
+#[test]
+fn direct_readings_are_final_once_and_provable() {
+    settles("direct");
+}
+
+#[test]
+fn a_proof_of_a_waiting_reading_says_that_it_is_pending() {
+    let mut site = Site::ready(&[("a-1", "anchor", "digits")]);
+    site.stop_node();
+    let acknowledged = publish(&site, &["a-1"], 1);
+    let output = site.command(&["prove", "a-1", "1", "-o", "proof.json"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let verify = || {
+        let mut command = std::process::Command::new(windlass_tests::windlass());
+        command.arg("verify").arg(site.path("proof.json")).status().unwrap().code()
+    };
+    assert_eq!(verify(), Some(2));
+    site.start_node();
+    site.until_final(1);
+    assert!(site.command(&["prove", "a-1", "1", "-o", "proof.json"]).status.success(), "upgraded in place");
+    let mut command = std::process::Command::new(windlass_tests::windlass());
+    assert_eq!(command.arg("verify").arg(site.path("proof.json")).status().unwrap().code(), Some(0));
+    assert_consistent(&site, &acknowledged);
+}
