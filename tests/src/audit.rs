@@ -136,10 +136,8 @@ impl Chain {
                 attempts.iter().filter(|t| t["account"] == device["address"] && t["kind"] == "settle").collect();
             sent.sort_by_key(|t| t["nonce"].as_u64());
             let values: Vec<U256> = sent.iter().map(|t| self.set_value(t, &device["barcode"])).collect();
-            let expected: Vec<U256> = rows
-                .iter()
-                .map(|r| U256::from_str_radix(r["payload"].as_str().unwrap(), 10).unwrap())
-                .collect();
+            let expected: Vec<U256> =
+                rows.iter().map(|r| U256::from_str_radix(r["payload"].as_str().unwrap(), 10).unwrap()).collect();
             assert_eq!(values, expected, "set() calls of {}", device["device"]);
             let nonce = rpc(self.port, "eth_getTransactionCount", json!([device["address"], "latest"])).unwrap();
             let used = u64::from_str_radix(nonce.as_str().unwrap().trim_start_matches("0x"), 16).unwrap();

@@ -6,6 +6,7 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -47,10 +48,22 @@ pub struct Site {
     pub gateway: Option<Program>,
 }
 
+/// Below the range that the kernel gives to outgoing connections, so that nothing takes a port before its owner binds it.
+const PORTS: std::ops::Range<u32> = 12_000..32_000;
+
 fn free_ports<const N: usize>() -> [u16; N] {
-    // All are held at once, so that they differ.
-    let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|l| l.local_addr().unwrap().port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Other runs on this machine start elsewhere.
+    let start = std::process::id().wrapping_mul(97);
+    std::array::from_fn(|_| {
+        loop {
+            let step = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+            let port = u16::try_from(PORTS.start + step % (PORTS.end - PORTS.start)).unwrap();
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
+        }
+    })
 }
 
 impl Site {

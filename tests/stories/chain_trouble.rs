@@ -80,7 +80,8 @@ fn a_missing_or_foreign_contract_is_named() {
 fn an_empty_submitter_is_named_and_settles_once_it_has_money() {
     let site = Site::ready(&[("t-1", "anchor", "digits")]);
     let submitter = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
-    let balance = |wei: &str| windlass_tests::rpc(site.rpc, "anvil_setBalance", serde_json::json!([submitter, wei])).unwrap();
+    let balance =
+        |wei: &str| windlass_tests::rpc(site.rpc, "anvil_setBalance", serde_json::json!([submitter, wei])).unwrap();
     balance("0x0");
     site.until_unready("account_empty");
     let kept = accept(&site, "1");

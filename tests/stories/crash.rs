@@ -45,11 +45,8 @@ fn stubborn(port: u16, id: &str, stop: &AtomicBool) -> Vec<(String, String)> {
 #[test]
 fn kill_nine_loses_nothing_and_doubles_nothing() {
     let ids = ["k-anchor", "k-batch", "k-direct"];
-    let mut site = Site::ready(&[
-        (ids[0], "anchor", "digits"),
-        (ids[1], "batch", "digits"),
-        (ids[2], "direct", "digits"),
-    ]);
+    let mut site =
+        Site::ready(&[(ids[0], "anchor", "digits"), (ids[1], "batch", "digits"), (ids[2], "direct", "digits")]);
     let stop = AtomicBool::new(false);
     let port = site.mqtt;
     let acknowledged: Vec<_> = thread::scope(|scope| {

@@ -15,8 +15,12 @@ fn golden() -> BTreeSet<String> {
 #[test]
 fn the_page_has_exactly_the_golden_names_and_types() {
     let site = Site::ready(&[("a-1", "anchor", "digits")]);
-    let (mut client, _) =
-        windlass_tests::Client::connect(site.mqtt, windlass_tests::Protocol::V5, "a-1", Some(("a-1", windlass_tests::SECRET)));
+    let (mut client, _) = windlass_tests::Client::connect(
+        site.mqtt,
+        windlass_tests::Protocol::V5,
+        "a-1",
+        Some(("a-1", windlass_tests::SECRET)),
+    );
     assert_eq!(client.publish_and_wait("devices/a-1/readings", b"1", 1, false), Some(0));
     site.until_final(1);
     let (_, page) = get(site.http, "/metrics").unwrap();

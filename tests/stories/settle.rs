@@ -43,7 +43,12 @@ fn proves(site: &Site, rows: &[serde_json::Value]) {
     let block = windlass_tests::rpc(site.rpc, "eth_getBlockByNumber", serde_json::json!([hex(&row["block"]), false]));
     let hash = block.unwrap()["hash"].as_str().unwrap().to_owned();
     let verify = |arguments: &[&str]| {
-        std::process::Command::new(windlass_tests::windlass()).arg("verify").arg(&file).args(arguments).output().unwrap()
+        std::process::Command::new(windlass_tests::windlass())
+            .arg("verify")
+            .arg(&file)
+            .args(arguments)
+            .output()
+            .unwrap()
     };
     let node = format!("http://127.0.0.1:{}", site.rpc);
     for arguments in [&["--block-hash", hash.as_str()][..], &["--rpc", node.as_str()], &[]] {

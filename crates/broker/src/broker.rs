@@ -1,12 +1,6 @@
 //! The listeners: accept, count, hand over to a task each. Nothing slow happens in an accept loop.
 
-use std::{
-    collections::HashSet,
-    fmt,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

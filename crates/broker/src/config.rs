@@ -126,10 +126,8 @@ mod tests {
     #[test]
     fn the_defaults_are_good_and_every_problem_is_told_at_once() {
         assert!(Config::default().validate().is_empty());
-        let listener = Listener {
-            listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
-            identify_by_client_id: vec!["a/b".into()],
-        };
+        let listener =
+            Listener { listen: SocketAddr::from(([127, 0, 0, 1], 1883)), identify_by_client_id: vec!["a/b".into()] };
         let limits = Limits { in_flight: 0, max_packet_bytes: 1, max_connections: 0, ..Limits::default() };
         let wrong = Config { listeners: vec![listener.clone(), listener], limits }.validate();
         assert_eq!(wrong.len(), 6, "{wrong:?}");

@@ -136,7 +136,14 @@ mod tests {
     fn a_secret_is_sixty_four_hex_digits_and_is_not_shown() {
         let text = format!("sha256:{}", "0a".repeat(32));
         assert_eq!(text.parse::<SecretHash>().map(|s| format!("{s:?}")), Ok("SecretHash(…)".into()));
-        for bad in ["", "sha256:", &text[..70], &text.replace('a', "+"), &text.replace("sha256", "md5"), &text.replace("0a", "é")] {
+        for bad in [
+            "",
+            "sha256:",
+            &text[..70],
+            &text.replace('a', "+"),
+            &text.replace("sha256", "md5"),
+            &text.replace("0a", "é"),
+        ] {
             assert_eq!(bad.parse::<SecretHash>(), Err(InvalidSecret), "{bad}");
         }
     }

@@ -3,10 +3,7 @@
 //! A publish is handed to an [`Intake`] and acknowledged only when the intake has answered that it is on disk.
 //! rumqttd sees clean packets of subscribers only; nothing that a client sent reaches it unchecked, and readings flow
 //! without it.
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod acks;
 mod acl;

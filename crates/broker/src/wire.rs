@@ -262,7 +262,8 @@ fn parse_subscribe(version: Version, raw: &RawPacket) -> Result<Packet, Fault> {
     };
     let filters: Vec<_> = entries.iter().map(|e| e.topic_filter().to_owned()).collect();
     // In 3.1.1 the upper six bits of the options are reserved.
-    let reserved = |e: &mqtt_protocol_core::mqtt::packet::SubEntry| e.sub_opts().to_buffer().iter().any(|b| b & 0b1111_1100 != 0);
+    let reserved =
+        |e: &mqtt_protocol_core::mqtt::packet::SubEntry| e.sub_opts().to_buffer().iter().any(|b| b & 0b1111_1100 != 0);
     let broken = packet_id == 0
         || filters.iter().any(|f| f.is_empty() || f.contains('\0'))
         || (version == Version::V3 && entries.iter().any(reserved));
@@ -286,7 +287,10 @@ fn parse_unsubscribe(version: Version, raw: &RawPacket) -> Result<Packet, Fault>
 
 impl std::fmt::Debug for Connect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connect").field("version", &self.version).field("client_id", &self.client_id).finish_non_exhaustive()
+        f.debug_struct("Connect")
+            .field("version", &self.version)
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -91,7 +91,13 @@ fn acknowledge_filters(out: &mut BytesMut, version: Version, packet_id: u16, cod
 }
 
 /// PUBLISH with QoS 0. `false` when it cannot be expressed or is larger than the client takes: then nothing is sent.
-pub(crate) fn publish(out: &mut BytesMut, version: Version, topic: &[u8], payload: &[u8], max_packet_bytes: Option<u32>) -> bool {
+pub(crate) fn publish(
+    out: &mut BytesMut,
+    version: Version,
+    topic: &[u8],
+    payload: &[u8],
+    max_packet_bytes: Option<u32>,
+) -> bool {
     let Ok(topic_length) = u16::try_from(topic.len()) else { return false };
     let properties = usize::from(version == Version::V5);
     let remaining = 2 + topic.len() + properties + payload.len();

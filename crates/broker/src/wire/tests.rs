@@ -13,22 +13,22 @@ fn packet(version: Version, bytes: &[u8]) -> Result<Packet, Fault> {
 fn what_a_client_must_not_send_is_told_apart() {
     use Fault::{Malformed, Protocol, TooLarge};
     let cases: [(&[u8], Fault); 16] = [
-        (&[0x00, 0], Malformed),                                   // packet type 0
-        (&[0x20, 2, 0, 0], Protocol),                              // CONNACK
-        (&[0xB0, 2, 0, 1], Protocol),                              // UNSUBACK
-        (&[0xD0, 0], Protocol),                                    // PINGRESP
-        (&[0x10, 0], Protocol),                                    // second CONNECT
-        (&[0x40, 2, 0, 1], Protocol),                              // PUBACK for nothing
-        (&[0x36, 5, 0, 1, b'a', 0, 1], Malformed),                 // QoS 3
-        (&[0x32, 5, 0, 1, b'a', 0, 0], Malformed),                 // packet id 0
-        (&[0x38, 3, 0, 1, b'a'], Malformed),                       // DUP with QoS 0
-        (&[0x30, 3, 0, 1, b'#'], Malformed),                       // wildcard in a topic name
-        (&[0x30, 4, 0, 2, 0xC3, 0x28], Malformed),                 // not UTF-8
-        (&[0x30, 3, 0, 9, b'a'], Malformed),                       // length past the end
-        (&[0x80, 6, 0, 1, 0, 1, b'a', 0], Malformed),              // SUBSCRIBE with wrong flags
-        (&[0x82, 2, 0, 1], Protocol),                              // SUBSCRIBE without a filter
-        (&[0x30, 0xFF, 0xFF, 0xFF, 0xFF], Malformed),              // length of five bytes
-        (&[0x30, 0xC0, 0x96, 0xB1, 0x02], TooLarge),               // 5 MB announced
+        (&[0x00, 0], Malformed),                      // packet type 0
+        (&[0x20, 2, 0, 0], Protocol),                 // CONNACK
+        (&[0xB0, 2, 0, 1], Protocol),                 // UNSUBACK
+        (&[0xD0, 0], Protocol),                       // PINGRESP
+        (&[0x10, 0], Protocol),                       // second CONNECT
+        (&[0x40, 2, 0, 1], Protocol),                 // PUBACK for nothing
+        (&[0x36, 5, 0, 1, b'a', 0, 1], Malformed),    // QoS 3
+        (&[0x32, 5, 0, 1, b'a', 0, 0], Malformed),    // packet id 0
+        (&[0x38, 3, 0, 1, b'a'], Malformed),          // DUP with QoS 0
+        (&[0x30, 3, 0, 1, b'#'], Malformed),          // wildcard in a topic name
+        (&[0x30, 4, 0, 2, 0xC3, 0x28], Malformed),    // not UTF-8
+        (&[0x30, 3, 0, 9, b'a'], Malformed),          // length past the end
+        (&[0x80, 6, 0, 1, 0, 1, b'a', 0], Malformed), // SUBSCRIBE with wrong flags
+        (&[0x82, 2, 0, 1], Protocol),                 // SUBSCRIBE without a filter
+        (&[0x30, 0xFF, 0xFF, 0xFF, 0xFF], Malformed), // length of five bytes
+        (&[0x30, 0xC0, 0x96, 0xB1, 0x02], TooLarge),  // 5 MB announced
     ];
     for (bytes, fault) in cases {
         assert_eq!(packet(Version::V3, bytes), Err(fault), "{bytes:02x?}");

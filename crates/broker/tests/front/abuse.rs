@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use windlass_broker::Limits;
 
-use crate::harness::{Bench, Client, accept, bench, bench_with, code_of, connect, publish, puback, subscribe};
+use crate::harness::{Bench, Client, accept, bench, bench_with, code_of, connect, puback, publish, subscribe};
 
 /// The neighbour's reading goes through: nothing has happened to the broker.
 async fn a_neighbour_is_served(bench: &mut Bench) {
@@ -113,8 +113,7 @@ async fn one_connection_too_many_is_closed_and_a_freed_place_is_used_again() {
 
 #[tokio::test]
 async fn a_silent_socket_is_closed_after_the_connect_timeout() {
-    let mut bench =
-        bench_with(Limits { connect_timeout: Duration::from_millis(50), ..Limits::default() }).await;
+    let mut bench = bench_with(Limits { connect_timeout: Duration::from_millis(50), ..Limits::default() }).await;
     let mut silent = Client::open(bench.addresses[0], 4).await;
     assert_eq!(silent.packet().await, None);
     a_neighbour_is_served(&mut bench).await;

@@ -124,7 +124,10 @@ async fn a_reading_sent_just_before_the_client_leaves_is_handed_over() {
         client.send(&bytes).await;
         drop(client);
         let publish = bench.publish().await;
-        assert_eq!((publish.qos, publish.device.as_str(), &publish.payload[..]), (Qos::AtMostOnce, "5446078", &b"0012345"[..]));
+        assert_eq!(
+            (publish.qos, publish.device.as_str(), &publish.payload[..]),
+            (Qos::AtMostOnce, "5446078", &b"0012345"[..])
+        );
     }
 }
 
@@ -179,10 +182,8 @@ async fn an_independent_client_gets_a_thousand_acks_over_both_protocols() {
     let mut acks = 0;
     while acks < 1_000 {
         let event = tokio::time::timeout(PATIENCE, events.poll()).await.unwrap().unwrap();
-        acks += usize::from(matches!(
-            event,
-            rumqttc::v5::Event::Incoming(rumqttc::v5::mqttbytes::v5::Packet::PubAck(_))
-        ));
+        acks +=
+            usize::from(matches!(event, rumqttc::v5::Event::Incoming(rumqttc::v5::mqttbytes::v5::Packet::PubAck(_))));
     }
     drop(sender.await.unwrap());
     intake.await.unwrap();

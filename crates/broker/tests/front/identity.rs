@@ -1,4 +1,4 @@
-use crate::harness::{Client, accept, bench, code_of, connect, identity, publish, puback};
+use crate::harness::{Client, accept, bench, code_of, connect, identity, puback, publish};
 
 #[tokio::test]
 async fn wrong_credentials_get_a_code_and_a_closed_socket() {
@@ -54,10 +54,10 @@ async fn a_foreign_topic_is_refused_and_mqtt_5_keeps_its_connection() {
     assert_eq!(v3.packet().await, None);
     assert!(bench.publishes.try_recv().is_err());
     let refusals = bench.desk.refusals.lock().unwrap();
-    assert_eq!(refusals.iter().map(|r| (r.device.as_str(), r.reject.reason())).collect::<Vec<_>>(), [
-        ("a", "foreign_topic"),
-        ("b", "foreign_topic")
-    ]);
+    assert_eq!(
+        refusals.iter().map(|r| (r.device.as_str(), r.reject.reason())).collect::<Vec<_>>(),
+        [("a", "foreign_topic"), ("b", "foreign_topic")]
+    );
 }
 
 #[tokio::test]
