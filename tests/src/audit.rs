@@ -92,7 +92,7 @@ impl Chain {
             let leaves: Vec<B256> = rows
                 .iter()
                 .filter(|r| r["batch"] == batch["batch"])
-                .map(|r| reading(r))
+                .map(reading)
                 .map(|r| leaf(&r, self.domain.reading(&r)))
                 .collect();
             let count = u32::try_from(leaves.len()).unwrap();

@@ -18,7 +18,7 @@ fn bad(site: &Site, protocol: Protocol) -> Client {
 
 fn malformed_payloads(site: &Site) {
     let ten_to_80 = format!("1{}", "0".repeat(80));
-    let payloads: [&[u8]; 6] = [b"", b"12ab", ten_to_80.as_bytes(), b"1\0002", b"\0", "٤٢".as_bytes()];
+    let payloads: [&[u8]; 6] = [b"", b"12ab", ten_to_80.as_bytes(), b"1\x002", b"\0", "٤٢".as_bytes()];
     for (protocol, code) in [(Protocol::V5, 0x99), (Protocol::V311, 0)] {
         let mut client = bad(site, protocol);
         for (payload, id) in payloads.iter().zip(1..) {
