@@ -44,7 +44,9 @@ pub struct Verified {
     pub timestamp: u64,
     /// What was checked, a sentence each.
     pub checked: Vec<String>,
-    /// What the verifier still trusts, a sentence each.
+    /// Whom the verifier trusts for the block hash; a node that is asked about the block takes this place.
+    pub block_trust: String,
+    /// What the verifier trusts beside that, a sentence each.
     pub trusts: Vec<String>,
 }
 
@@ -55,23 +57,12 @@ pub struct Verified {
 /// # Errors
 /// [`Refusal`] says why the file proves nothing; [`Refusal::Pending`] that it does not claim to.
 pub fn verify(bytes: &[u8], trusted_block_hash: Option<B256>) -> Result<Verified, Refusal> {
-    let mut verified = match ProofFile::parse(bytes)? {
-        ProofFile::Anchor(file) => anchor::verify(&file, &Sealed::open(&file.block, trusted_block_hash)?)?,
-        ProofFile::Batch(file) => batch::verify(&file, &Sealed::open(&file.block, trusted_block_hash)?)?,
-        ProofFile::Direct(file) => direct::verify(&file, &Sealed::open(&file.block, trusted_block_hash)?)?,
-        ProofFile::Pending(_) => return Err(Refusal::Pending),
-    };
-    verified.trusts.insert(
-        0,
-        match verified.tier {
-            Tier::Mathematics => format!(
-                "that block {} is in the chain: no trusted block hash was given, and a made-up block would pass",
-                verified.block_hash
-            ),
-            Tier::BlockHash => "whoever gave the block hash".to_owned(),
-        },
-    );
-    Ok(verified)
+    match ProofFile::parse(bytes)? {
+        ProofFile::Anchor(file) => anchor::verify(&file, &Sealed::open(&file.block, trusted_block_hash)?),
+        ProofFile::Batch(file) => batch::verify(&file, &Sealed::open(&file.block, trusted_block_hash)?),
+        ProofFile::Direct(file) => direct::verify(&file, &Sealed::open(&file.block, trusted_block_hash)?),
+        ProofFile::Pending(_) => Err(Refusal::Pending),
+    }
 }
 
 /// A stated value must be the one that was computed or found on chain.

@@ -40,6 +40,7 @@ pub(super) fn verify(file: &Anchor, block: &Sealed) -> Result<Verified, Refusal>
         block_number: block.header.number,
         timestamp: block.header.timestamp,
         checked,
+        block_trust: block.trust(),
         trusts: vec![
             format!("that {} is the Windlass contract and its submitters are honest gateways", file.contract),
             "the gateway, that the device sent this payload, at that time, under that sequence".to_owned(),

@@ -58,6 +58,7 @@ pub(super) fn verify(file: &Batch, block: &Sealed) -> Result<Verified, Refusal> 
         block_number: block.header.number,
         timestamp: block.header.timestamp,
         checked,
+        block_trust: block.trust(),
         trusts,
     })
 }

@@ -46,6 +46,7 @@ pub(super) fn verify(file: &Direct, block: &Sealed) -> Result<Verified, Refusal>
         block_number: block.header.number,
         timestamp: block.header.timestamp,
         checked,
+        block_trust: block.trust(),
         trusts: vec![
             format!("that {} is the device's Barcode contract and {signer} the device's account", file.contract),
             "the gateway for the reading's sequence, its time and any leading zeros: these are not on chain".to_owned(),

@@ -43,6 +43,17 @@ impl Sealed {
         Ok(Self { header, hash: computed, tier })
     }
 
+    /// Whom the verifier trusts for the block hash.
+    pub(super) fn trust(&self) -> String {
+        match self.tier {
+            Tier::Mathematics => format!(
+                "that block {} is in the chain: no trusted block hash was given, and a made-up block would pass",
+                self.hash
+            ),
+            Tier::BlockHash => "whoever gave the block hash".to_owned(),
+        }
+    }
+
     /// The receipt at `index` of the block.
     pub(super) fn receipt(&self, index: u64, nodes: &[Bytes]) -> Result<ReceiptEnvelope, Refusal> {
         let bytes = item_at(self.header.receipts_root, index, nodes).map_err(Refusal::ReceiptPath)?;

@@ -72,45 +72,59 @@ pub(super) struct Verify {
     json: bool,
 }
 
+/// How a verification ended.
+enum Verdict {
+    /// The proof holds; with the node's word, if one was asked.
+    Verified(Box<Verified>, Option<String>),
+    Pending,
+    Refused {
+        reason: &'static str,
+        detail: String,
+    },
+}
+
 impl Verify {
     pub(super) fn run(&self) -> anyhow::Result<u8> {
+        let verdict = self.verdict()?;
+        if self.json {
+            line(&as_json(&verdict).to_string())?;
+        } else {
+            self.print(&verdict)?;
+        }
+        Ok(match verdict {
+            Verdict::Verified(..) => OK,
+            Verdict::Pending => PENDING,
+            Verdict::Refused { .. } => FAILED,
+        })
+    }
+
+    fn verdict(&self) -> anyhow::Result<Verdict> {
         let bytes = fs::read(&self.file).with_context(|| self.file.display().to_string())?;
         let verified = match verify(&bytes, self.block_hash) {
             Ok(verified) => verified,
-            Err(Refusal::Pending) => {
-                line(&format!(
-                    "{}: PENDING. The file says that the reading is not on chain yet.",
-                    self.file.display()
-                ))?;
-                return Ok(PENDING);
-            }
-            Err(refusal) => {
-                line(&format!("{}: REFUSED. {refusal}", self.file.display()))?;
-                return Ok(FAILED);
-            }
+            Err(Refusal::Pending) => return Ok(Verdict::Pending),
+            Err(refusal) => return Ok(Verdict::Refused { reason: refusal.reason(), detail: refusal.to_string() }),
         };
-        let node = match &self.rpc {
-            None => None,
-            Some(url) => match block_on(ask(url, &verified))? {
-                Ok(text) => Some(text),
-                Err(text) => {
-                    line(&format!("{}: REFUSED. {text}", self.file.display()))?;
-                    return Ok(FAILED);
-                }
-            },
-        };
-        if self.json { print_json(&verified, node.as_deref()) } else { self.print(&verified, node.as_deref()) }
+        let Some(url) = &self.rpc else { return Ok(Verdict::Verified(Box::new(verified), None)) };
+        Ok(match block_on(ask(url, &verified))? {
+            Ok(text) => Verdict::Verified(Box::new(verified), Some(text)),
+            Err(detail) => Verdict::Refused { reason: "node", detail },
+        })
     }
 
-    fn print(&self, verified: &Verified, node: Option<&str>) -> anyhow::Result<u8> {
-        line(&format!("{}: VERIFIED", self.file.display()))?;
+    fn print(&self, verdict: &Verdict) -> anyhow::Result<()> {
+        let file = self.file.display();
+        let (verified, node) = match verdict {
+            Verdict::Verified(verified, node) => (verified, node.as_deref()),
+            Verdict::Pending => {
+                return line(&format!("{file}: PENDING. The file says that the reading is not on chain yet."));
+            }
+            Verdict::Refused { detail, .. } => return line(&format!("{file}: REFUSED. {detail}")),
+        };
+        line(&format!("{file}: VERIFIED"))?;
         if let Some(reading) = &verified.reading {
-            line(&format!(
-                "  reading   {} of {}: {}",
-                reading.sequence,
-                reading.device,
-                crate::rows::payload(&reading.payload)
-            ))?;
+            let payload = crate::rows::payload(&reading.payload);
+            line(&format!("  reading   {} of {}: {payload}", reading.sequence, reading.device))?;
         }
         line(&format!("  block     {} {}", verified.block_number, verified.block_hash))?;
         for checked in verified.checked.iter().map(String::as_str).chain(node) {
@@ -119,21 +133,27 @@ impl Verify {
         for trust in trusts(verified, node.is_some()) {
             line(&format!("  you trust {trust}"))?;
         }
-        Ok(OK)
+        Ok(())
     }
 }
 
-/// What is left to trust; a node that knows the block answers for its hash.
-fn trusts(verified: &Verified, asked_node: bool) -> Vec<String> {
-    if asked_node {
-        return vec!["the node that you asked, for which chain is canonical".to_owned()];
-    }
-    verified.trusts.clone()
+/// What is left to trust. A node that has the block answers for its hash, and for nothing else.
+fn trusts(verified: &Verified, asked_node: bool) -> Vec<&str> {
+    let block =
+        if asked_node { "the node that you asked, for which chain is canonical" } else { &verified.block_trust };
+    std::iter::once(block).chain(verified.trusts.iter().map(String::as_str)).collect()
 }
 
-fn print_json(verified: &Verified, node: Option<&str>) -> anyhow::Result<u8> {
+fn as_json(verdict: &Verdict) -> serde_json::Value {
+    let (verified, node) = match verdict {
+        Verdict::Verified(verified, node) => (verified, node.as_deref()),
+        Verdict::Pending => return serde_json::json!({ "verified": false, "reason": "pending" }),
+        Verdict::Refused { reason, detail } => {
+            return serde_json::json!({ "verified": false, "reason": reason, "detail": detail });
+        }
+    };
     let checked: Vec<_> = verified.checked.iter().map(String::as_str).chain(node).collect();
-    let value = serde_json::json!({
+    serde_json::json!({
         "verified": true,
         "settlement": verified.settlement.as_str(),
         "chain_id": verified.chain_id,
@@ -146,9 +166,7 @@ fn print_json(verified: &Verified, node: Option<&str>) -> anyhow::Result<u8> {
         "block_hash": verified.block_hash,
         "checked": checked,
         "trusts": trusts(verified, node.is_some()),
-    });
-    line(&value.to_string())?;
-    Ok(OK)
+    })
 }
 
 /// Asks a node whether the proof's block is on its canonical chain.
