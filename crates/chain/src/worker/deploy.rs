@@ -10,7 +10,7 @@ use windlass_journal::Kind;
 use super::Worker;
 use crate::{Error, lane::Request};
 
-/// `Windlass` costs about 2.5 million gas to deploy.
+/// `Windlass` takes 3,524,416 gas to deploy.
 const DEPLOY_GAS: u64 = 6_000_000;
 
 /// Where a contract was deployed: the content of `data_dir/deployment.json`.

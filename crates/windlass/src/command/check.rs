@@ -39,7 +39,7 @@ pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
         line(&format!("note: {note}"))?;
     }
     if wrong.is_empty() {
-        line(&format!("{}: good ({} devices)", options.config.display(), config.devices.len()))?;
+        line(&format!("{}: good, {} device(s)", options.config.display(), config.devices.len()))?;
         return Ok(OK);
     }
     for problem in &wrong {
