@@ -1,6 +1,7 @@
 //! A raw MQTT client: says exactly what a story wants said, right or wrong.
 
 use std::{
+    collections::VecDeque,
     io::{Read, Write},
     net::TcpStream,
     time::Duration,
@@ -17,6 +18,8 @@ pub enum Protocol {
 pub struct Client {
     stream: TcpStream,
     protocol: Protocol,
+    /// PUBLISH packets that came while something else was waited for.
+    messages: VecDeque<Vec<u8>>,
 }
 
 fn text(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -46,7 +49,7 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
-        Some(Self { stream, protocol })
+        Some(Self { stream, protocol, messages: VecDeque::new() })
     }
 
     /// Connects with a clean session; the CONNACK's code, or `None` when the socket was closed instead.
@@ -100,7 +103,7 @@ impl Client {
 
     pub fn puback(&mut self, packet_id: u16) -> Option<u8> {
         loop {
-            let (first, body) = self.read()?;
+            let (first, body) = self.answer()?;
             if first == 0x40 {
                 assert_eq!(body[..2], packet_id.to_be_bytes(), "acknowledgements come in order");
                 return Some(body.get(2).copied().unwrap_or(0));
@@ -120,22 +123,36 @@ impl Client {
         text(&mut body, filter.as_bytes());
         body.push(1);
         self.send(&packet(0x82, &body));
-        let (first, body) = self.read()?;
+        let (first, body) = self.answer()?;
         assert_eq!(first, 0x90);
         body.last().copied()
     }
 
-    /// The next message: topic and payload.
-    pub fn message(&mut self) -> Option<(String, Vec<u8>)> {
+    /// The next packet that is no message; messages are kept for [`message`](Self::message).
+    fn answer(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
-            let (first, body) = self.read()?;
-            if first & 0xF0 == 0x30 {
-                let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
-                let topic = String::from_utf8(body[2..2 + length].to_vec()).unwrap();
-                let skip = 2 + length + usize::from(self.protocol == Protocol::V5);
-                return Some((topic, body[skip..].to_vec()));
+            match self.read()? {
+                (first, body) if first & 0xF0 == 0x30 => self.messages.push_back(body),
+                other => return Some(other),
             }
         }
+    }
+
+    /// The next message: topic and payload.
+    pub fn message(&mut self) -> Option<(String, Vec<u8>)> {
+        let body = match self.messages.pop_front() {
+            Some(body) => body,
+            None => loop {
+                let (first, body) = self.read()?;
+                if first & 0xF0 == 0x30 {
+                    break body;
+                }
+            },
+        };
+        let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let topic = String::from_utf8(body[2..2 + length].to_vec()).unwrap();
+        let skip = 2 + length + usize::from(self.protocol == Protocol::V5);
+        Some((topic, body[skip..].to_vec()))
     }
 
     /// DISCONNECT and close, at once.

@@ -270,8 +270,11 @@ impl Worker {
 
     pub(super) fn hold_off(&mut self, spans: &[Span]) {
         for span in spans {
-            let delay = self.held_off.get(&span.device).map_or(HOLD_OFF.0, |h| (h.delay * 2).min(HOLD_OFF.1));
-            self.held_off.insert(span.device.clone(), HoldOff { until: Instant::now() + delay, delay });
+            let now = Instant::now();
+            // A device that has been well for the longest pause starts with the shortest again.
+            let before = self.held_off.get(&span.device).filter(|h| now < h.until + HOLD_OFF.1);
+            let delay = before.map_or(HOLD_OFF.0, |h| (h.delay * 2).min(HOLD_OFF.1));
+            self.held_off.insert(span.device.clone(), HoldOff { until: now + delay, delay });
         }
     }
 
