@@ -1,6 +1,6 @@
 //! The listeners: accept, count, hand over to a task each. Nothing slow happens in an accept loop.
 
-use std::{collections::HashSet, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -11,6 +11,7 @@ use crate::{
     metrics,
     registry::Registry,
     router::Hub,
+    transport::Transport,
 };
 
 /// After a failed accept (out of file descriptors) the loop rests, or it would spin.
@@ -18,20 +19,32 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// More than a session's own drain time: room for the last write.
 const GRACE: Duration = Duration::from_secs(11);
 
+/// How a listener takes its connections.
+pub(crate) struct Door {
+    pub(crate) by_client_id: HashSet<String>,
+    pub(crate) transport: Transport,
+}
+
 /// A broker that listens.
 pub struct Broker {
-    listeners: Vec<(TcpListener, Arc<HashSet<String>>)>,
+    listeners: Vec<(TcpListener, Arc<Door>)>,
     addresses: Vec<SocketAddr>,
     front: Arc<Front>,
     places: Arc<Semaphore>,
 }
 
 impl Broker {
-    /// Binds every listener of the config. Connections wait in the system's queue until [`run`](Self::run).
+    /// Binds every listener of the config, whose relative paths start at `base`. Connections wait in the system's queue until [`run`](Self::run).
     ///
     /// # Errors
-    /// [`Error::Config`] for a config that `validate` refuses, [`Error::Listen`] for an address that cannot be had.
-    pub async fn bind(config: Config, identities: Identities, intake: Arc<dyn Intake>) -> Result<Self, Error> {
+    /// [`Error::Config`] for a config that `validate` refuses, [`Error::Listen`] for an address that cannot be had,
+    /// [`Error::Tls`] for certificates that cannot be used.
+    pub async fn bind(
+        config: Config,
+        base: &Path,
+        identities: Identities,
+        intake: Arc<dyn Intake>,
+    ) -> Result<Self, Error> {
         let wrong = config.validate();
         if !wrong.is_empty() {
             return Err(Error::Config(wrong));
@@ -42,7 +55,10 @@ impl Broker {
             let failed = |source| Error::Listen { address: listener.listen, source };
             let socket = TcpListener::bind(listener.listen).await.map_err(failed)?;
             addresses.push(socket.local_addr().map_err(failed)?);
-            listeners.push((socket, Arc::new(listener.identify_by_client_id.iter().cloned().collect())));
+            let transport = Transport::load(listener, config.limits.max_packet_bytes, base)
+                .map_err(|source| Error::Tls { address: listener.listen, source })?;
+            let by_client_id = listener.identify_by_client_id.iter().cloned().collect();
+            listeners.push((socket, Arc::new(Door { by_client_id, transport })));
         }
         let most = usize::try_from(config.limits.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
         let hub = Hub::start(most, config.limits.outbox_messages)?;
@@ -54,6 +70,11 @@ impl Broker {
     /// The addresses in use, in the config's order; tells the ports that the system chose.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.addresses.clone()
+    }
+
+    /// For reading the listeners' certificates again while the broker runs.
+    pub fn certificates(&self) -> Certificates {
+        Certificates(self.listeners.iter().zip(&self.addresses).map(|((_, door), at)| (*at, door.clone())).collect())
     }
 
     /// Where receipts and errors to devices go.
@@ -69,9 +90,9 @@ impl Broker {
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let connections = TaskTracker::new();
         let mut accepting = JoinSet::new();
-        for (listener, by_client_id) in self.listeners {
+        for (listener, door) in self.listeners {
             let (front, places) = (self.front.clone(), self.places.clone());
-            accepting.spawn(accept(listener, by_client_id, front, places, connections.clone(), stop.clone()));
+            accepting.spawn(accept(listener, door, front, places, connections.clone(), stop.clone()));
         }
         while accepting.join_next().await.is_some() {}
         connections.close();
@@ -85,7 +106,7 @@ impl Broker {
 
 async fn accept(
     listener: TcpListener,
-    by_client_id: Arc<HashSet<String>>,
+    door: Arc<Door>,
     front: Arc<Front>,
     places: Arc<Semaphore>,
     connections: TaskTracker,
@@ -108,11 +129,30 @@ async fn accept(
             metrics::connect(metrics::Connect::Limit);
             continue;
         };
-        let served = connection::serve(front.clone(), stream, by_client_id.clone(), stop.clone());
+        let served = connection::serve(front.clone(), stream, door.clone(), stop.clone());
         connections.spawn(async move {
             served.await;
             drop(place);
         });
+    }
+}
+
+/// The certificates of all listeners. Cheap to clone.
+#[derive(Clone)]
+pub struct Certificates(Vec<(SocketAddr, Arc<Door>)>);
+
+impl Certificates {
+    /// Reads them again; connections that are open keep what they have. A listener whose files cannot be used keeps its
+    /// old certificates and is told of.
+    pub fn reload(&self) -> Vec<String> {
+        let failed = |(at, door): &(SocketAddr, Arc<Door>)| door.transport.reload().err().map(|e| format!("{at}: {e}"));
+        self.0.iter().filter_map(failed).collect()
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("listeners", &self.0.len()).finish()
     }
 }
 

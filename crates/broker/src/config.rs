@@ -1,9 +1,11 @@
 //! `[broker]`: listeners and limits.
 
-use std::{collections::HashSet, net::SocketAddr, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use windlass_reading::DeviceId;
+
+use crate::transport::{ClientAuth, Tls, Transport};
 
 /// Smallest packet limit that still lets a CONNECT with a 64-byte id and a generated secret in.
 const MIN_PACKET_BYTES: u32 = 256;
@@ -29,6 +31,19 @@ pub struct Listener {
     /// Devices that may come without credentials, known by their client id alone. For a private network only.
     #[serde(default)]
     pub identify_by_client_id: Vec<String>,
+    /// MQTT over WebSocket instead of bare MQTT.
+    #[serde(default)]
+    pub websocket: bool,
+    /// TLS; absent: plain text, for a private network only.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+}
+
+impl Listener {
+    /// A plain listener at `listen`.
+    pub fn plain(listen: SocketAddr) -> Self {
+        Self { listen, identify_by_client_id: Vec::new(), websocket: false, tls: None }
+    }
 }
 
 /// Bounds. What happens at each is said beside it.
@@ -56,7 +71,7 @@ pub struct Limits {
 impl Default for Config {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 1883));
-        Self { listeners: vec![Listener { listen, identify_by_client_id: Vec::new() }], limits: Limits::default() }
+        Self { listeners: vec![Listener::plain(listen)], limits: Limits::default() }
     }
 }
 
@@ -75,6 +90,13 @@ impl Default for Limits {
 }
 
 impl Config {
+    /// Every problem of the certificate files, as they are now. Relative paths start at `base`.
+    pub fn check_files(&self, base: &Path) -> Vec<String> {
+        let failed = |listener: &Listener| Transport::load(listener, self.limits.max_packet_bytes, base).err();
+        let problem = |l: &Listener| failed(l).map(|error| format!("broker.listeners: {}: {error}", l.listen));
+        self.listeners.iter().filter_map(problem).collect()
+    }
+
     /// Every problem, in the words of the config file.
     pub fn validate(&self) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -85,6 +107,9 @@ impl Config {
         for listener in &self.listeners {
             if listener.listen.port() != 0 && !addresses.insert(listener.listen) {
                 wrong.push(format!("broker.listeners: {} is there twice", listener.listen));
+            }
+            if let Some(Tls { client_ca: None, client_auth: ClientAuth::Optional, .. }) = listener.tls {
+                wrong.push(format!("broker.listeners: {}: client_auth needs client_ca", listener.listen));
             }
             for id in &listener.identify_by_client_id {
                 if let Err(error) = DeviceId::new(id) {
@@ -126,8 +151,7 @@ mod tests {
     #[test]
     fn the_defaults_are_good_and_every_problem_is_told_at_once() {
         assert!(Config::default().validate().is_empty());
-        let listener =
-            Listener { listen: SocketAddr::from(([127, 0, 0, 1], 1883)), identify_by_client_id: vec!["a/b".into()] };
+        let listener = Listener { identify_by_client_id: vec!["a/b".into()], ..Config::default().listeners.remove(0) };
         let limits = Limits { in_flight: 0, max_packet_bytes: 1, max_connections: 0, ..Limits::default() };
         let wrong = Config { listeners: vec![listener.clone(), listener], limits }.validate();
         assert_eq!(wrong.len(), 6, "{wrong:?}");

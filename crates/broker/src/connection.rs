@@ -1,7 +1,7 @@
 //! One socket: reads, hands packets to the session, writes what is owed. A plain task.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -9,16 +9,14 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::TcpStream,
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Limits,
+    broker::Door,
     handshake::{self, Refusal},
     identity::Identities,
     intake::Intake,
@@ -26,6 +24,7 @@ use crate::{
     registry::{Registry, Seat},
     router::{Hub, Link},
     session::{End, Session},
+    transport::Io,
     wire::{self, Connect, Decoder, Packet, Version},
 };
 
@@ -35,6 +34,8 @@ const READ_BYTES: usize = 4 * 1024;
 const CONNECT: u8 = 0x10;
 /// A client that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the goodbye of TLS and WebSocket.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two offers of a publish that a full queue gave back.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 /// How long a 3.1.1 socket is not read after a publish could not be stored.
@@ -54,32 +55,21 @@ pub(crate) struct Front {
 }
 
 /// Serves one accepted socket until it ends.
-pub(crate) async fn serve(
-    front: Arc<Front>,
-    stream: TcpStream,
-    by_client_id: Arc<HashSet<String>>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn serve(front: Arc<Front>, stream: TcpStream, door: Arc<Door>, stop: CancellationToken) {
     // Small answers must not wait for more; a failure costs latency only.
     let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.into_split();
-    let mut wire = Wire {
-        reader,
-        writer,
-        decoder: Decoder::new(front.limits.max_packet_bytes),
-        input: BytesMut::new(),
-        out: BytesMut::new(),
-    };
     let deadline = Instant::now() + front.limits.connect_timeout;
     let greeted = tokio::select! {
-        greeted = timeout_at(deadline, wire.greet()) => greeted.unwrap_or(Err(metrics::Connect::Timeout)),
+        greeted = timeout_at(deadline, Wire::greet(stream, &door, front.limits.max_packet_bytes)) => {
+            greeted.unwrap_or(Err(metrics::Connect::Timeout))
+        }
         () = stop.cancelled() => return,
     };
-    let connect = match greeted {
-        Ok(connect) => connect,
+    let (mut wire, connect, certified) = match greeted {
+        Ok(greeted) => greeted,
         Err(outcome) => return metrics::connect(outcome),
     };
-    match handshake::decide(&connect, &by_client_id, &front.identities) {
+    match handshake::decide(&connect, certified.as_deref(), &door.by_client_id, &front.identities) {
         Err(refusal) => {
             metrics::connect(refusal.outcome);
             wire::connack(&mut wire.out, connect.version, refusal.code(connect.version), None);
@@ -97,16 +87,28 @@ pub(crate) async fn serve(
 
 /// The socket with its buffers.
 struct Wire {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
+    io: Box<dyn Io>,
     decoder: Decoder,
     input: BytesMut,
     out: BytesMut,
 }
 
 impl Wire {
+    /// Does the transport's handshakes and reads the CONNECT; with the name in the client's certificate.
+    async fn greet(
+        stream: TcpStream,
+        door: &Door,
+        max_packet_bytes: u32,
+    ) -> Result<(Self, Connect, Option<String>), metrics::Connect> {
+        let opened = door.transport.open(stream).await?;
+        let decoder = Decoder::new(max_packet_bytes);
+        let mut wire = Self { io: opened.io, decoder, input: BytesMut::new(), out: BytesMut::new() };
+        let connect = wire.connect().await?;
+        Ok((wire, connect, opened.certified))
+    }
+
     /// Reads the CONNECT. Bytes that are none end the connection, with a CONNACK where a protocol can be told.
-    async fn greet(&mut self) -> Result<Connect, metrics::Connect> {
+    async fn connect(&mut self) -> Result<Connect, metrics::Connect> {
         if !matches!(self.read().await, Ok(1..)) {
             return Err(metrics::Connect::Closed);
         }
@@ -135,17 +137,26 @@ impl Wire {
     /// Cancel safe.
     async fn read(&mut self) -> std::io::Result<usize> {
         self.input.reserve(READ_BYTES);
-        self.reader.read_buf(&mut self.input).await
+        self.io.read_buf(&mut self.input).await
     }
 
     async fn flush(&mut self) -> Result<(), End> {
         if self.out.is_empty() {
             return Ok(());
         }
-        match timeout(WRITE_TIMEOUT, self.writer.write_all_buf(&mut self.out)).await {
+        let written = async {
+            self.io.write_all_buf(&mut self.out).await?;
+            self.io.flush().await
+        };
+        match timeout(WRITE_TIMEOUT, written).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(End::Client),
         }
+    }
+
+    /// Says goodbye at the transport's level, to a peer that may not listen any more.
+    async fn close(&mut self) {
+        let _ = timeout(CLOSE_TIMEOUT, self.io.shutdown()).await;
     }
 }
 
@@ -348,7 +359,7 @@ impl Connection {
             wire::disconnect(&mut self.wire.out, self.session.version, code);
         }
         let _ = self.wire.flush().await;
-        let _ = self.wire.writer.shutdown().await;
+        self.wire.close().await;
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::transport::TlsError;
+
 /// The broker could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -16,6 +18,15 @@ pub enum Error {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// A listener's certificates cannot be used.
+    #[error("tls of {address}")]
+    Tls {
+        /// The listener's address from the config.
+        address: SocketAddr,
+        /// What is wrong with them.
+        #[source]
+        source: TlsError,
     },
     /// The thread that feeds the router could not be started: the machine is out of threads.
     #[error("cannot start the router's thread")]

@@ -43,26 +43,37 @@ impl Refusal {
     }
 }
 
-/// Decides over a CONNECT. `by_client_id` are the devices that this listener takes without credentials.
+/// Decides over a CONNECT. `certified` is the name in the client's certificate, which the listener's authority signed;
+/// `by_client_id` are the devices that the listener takes without credentials.
 pub(crate) fn decide(
     connect: &Connect,
+    certified: Option<&str>,
     by_client_id: &HashSet<String>,
     identities: &Identities,
 ) -> Result<Arc<Identity>, Refusal> {
     if connect.enhanced {
         return Err(Refusal::BAD_METHOD);
     }
-    let identity = match (&connect.username, &connect.password) {
-        (None, None) if by_client_id.contains(&connect.client_id) => {
+    let identity = match (&connect.username, &connect.password, certified) {
+        (None, None, Some(name)) => identities.find(name).ok_or(Refusal::NOT_AUTHORIZED)?,
+        (None, None, None) if by_client_id.contains(&connect.client_id) => {
             identities.find(&connect.client_id).ok_or(Refusal::NOT_AUTHORIZED)?
         }
-        (None, None) => return Err(Refusal::NOT_AUTHORIZED),
-        (username, password) => {
+        (None, None, None) => return Err(Refusal::NOT_AUTHORIZED),
+        // With a certificate some libraries insist on a user name: it is then a claim that the certificate must bear out.
+        (Some(username), None, Some(name)) if username == name => {
+            identities.find(name).ok_or(Refusal::NOT_AUTHORIZED)?
+        }
+        (username, password, _) => {
             let username = username.as_deref().unwrap_or_default();
             let password = password.as_deref().unwrap_or_default();
             identities.authenticate(username, password).ok_or(Refusal::BAD_CREDENTIALS)?
         }
     };
+    // Who shows both a certificate and a secret must be the same device by both.
+    if certified.is_some_and(|name| name != identity.device.as_str()) {
+        return Err(Refusal::NOT_AUTHORIZED);
+    }
     // Client id and device id are bound, so no device can take another's session.
     if connect.client_id != identity.device.as_str() {
         return Err(Refusal::BAD_CLIENT_ID);
@@ -96,6 +107,10 @@ mod tests {
     }
 
     fn decide_on(connect: &Connect, listed: &[&str]) -> Result<String, (u8, u8)> {
+        decide_with(connect, None, listed)
+    }
+
+    fn decide_with(connect: &Connect, certified: Option<&str>, listed: &[&str]) -> Result<String, (u8, u8)> {
         let device = |id: &str| Identity {
             device: DeviceId::new(id).unwrap(),
             secret: Some(SecretHash::of(b"secret")),
@@ -103,7 +118,7 @@ mod tests {
         };
         let identities = Identities::new(vec![device("a"), device("b")]);
         let listed = listed.iter().map(|s| (*s).to_owned()).collect();
-        decide(connect, &listed, &identities)
+        decide(connect, certified, &listed, &identities)
             .map(|i| i.device.to_string())
             .map_err(|r| (r.code(Version::V3), r.code(Version::V5)))
     }
@@ -124,6 +139,20 @@ mod tests {
         assert_eq!(decide_on(&connect("b", None), &["a"]), Err((5, 0x87)));
         assert_eq!(decide_on(&connect("ghost", None), &["ghost"]), Err((5, 0x87)));
         assert_eq!(decide_on(&connect("a", Some(("a", "wrong"))), &["a"]), Err((4, 0x86)));
+    }
+
+    #[test]
+    fn a_certificate_names_its_device_and_nothing_else_overrides_it() {
+        let user_name_only = |id: &str| Connect { username: Some(id.into()), ..connect("a", None) };
+        assert_eq!(decide_with(&connect("a", None), Some("a"), &[]), Ok("a".into()));
+        assert_eq!(decide_with(&user_name_only("a"), Some("a"), &[]), Ok("a".into()));
+        assert_eq!(decide_with(&connect("a", Some(("a", "secret"))), Some("a"), &[]), Ok("a".into()));
+        assert_eq!(decide_with(&connect("a", Some(("a", "wrong"))), Some("a"), &[]), Err((4, 0x86)));
+        assert_eq!(decide_with(&connect("b", None), Some("a"), &[]), Err((2, 0x85)));
+        assert_eq!(decide_with(&connect("b", Some(("b", "secret"))), Some("a"), &[]), Err((5, 0x87)));
+        assert_eq!(decide_with(&user_name_only("b"), Some("a"), &[]), Err((4, 0x86)));
+        assert_eq!(decide_with(&connect("ghost", None), Some("ghost"), &["ghost"]), Err((5, 0x87)));
+        assert_eq!(decide_with(&connect("a", None), Some("b"), &["a"]), Err((2, 0x85)));
     }
 
     #[test]

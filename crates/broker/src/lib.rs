@@ -19,12 +19,14 @@ mod outbox;
 mod registry;
 mod router;
 mod session;
+mod transport;
 mod wire;
 
-pub use broker::Broker;
+pub use broker::{Broker, Certificates};
 pub use config::{Config, Limits, Listener};
 pub use error::Error;
 pub use identity::{Identities, Identity, InvalidSecret, SecretHash};
 pub use intake::{Intake, Publish, Qos, Refusal, Refused, Verdict};
 pub use metrics::describe;
 pub use outbox::Outbox;
+pub use transport::{ClientAuth, Tls, TlsError};

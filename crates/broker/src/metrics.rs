@@ -32,10 +32,12 @@ pub(crate) enum Connect {
     Timeout,
     Closed,
     Limit,
+    Tls,
+    Websocket,
 }
 
 impl Connect {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Accepted,
         Self::BadCredentials,
         Self::NotAuthorized,
@@ -46,6 +48,8 @@ impl Connect {
         Self::Timeout,
         Self::Closed,
         Self::Limit,
+        Self::Tls,
+        Self::Websocket,
     ];
 
     fn as_str(self) -> &'static str {
@@ -60,6 +64,8 @@ impl Connect {
             Self::Timeout => "timeout",
             Self::Closed => "closed",
             Self::Limit => "limit",
+            Self::Tls => "tls",
+            Self::Websocket => "websocket",
         }
     }
 }

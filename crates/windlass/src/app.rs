@@ -91,7 +91,8 @@ impl App {
         let standing = Arc::new(Mutex::new(Standing::default()));
         let gate = intake::Gate::new(config, directory.clone(), journal.clone());
         let told = gate.outbox();
-        let broker = Broker::bind(config.broker.clone(), intake::identities(config), Arc::new(gate)).await?;
+        let broker =
+            Broker::bind(config.broker.clone(), &config.base, intake::identities(config), Arc::new(gate)).await?;
         let broker_addresses = broker.local_addrs();
         let outbox = broker.outbox();
         let _ = told.set(outbox.clone());

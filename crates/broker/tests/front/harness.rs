@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -20,8 +21,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use windlass_broker::{
-    Broker, Config, Identities, Identity, Intake, Limits, Listener, Outbox, Publish, Refusal, Refused, SecretHash,
-    Verdict,
+    Broker, Certificates, Config, Identities, Identity, Intake, Limits, Listener, Outbox, Publish, Refusal, Refused,
+    SecretHash, Verdict,
 };
 use windlass_reading::DeviceId;
 
@@ -52,6 +53,7 @@ pub struct Bench {
     pub desk: Arc<Desk>,
     pub publishes: mpsc::UnboundedReceiver<Publish>,
     pub identities: Identities,
+    pub certificates: Certificates,
     pub outbox: Outbox,
     pub addresses: Vec<SocketAddr>,
     pub stop: CancellationToken,
@@ -74,18 +76,24 @@ pub async fn bench() -> Bench {
 pub async fn bench_with(limits: Limits) -> Bench {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let listeners = vec![
-        Listener { listen, identify_by_client_id: Vec::new() },
-        Listener { listen, identify_by_client_id: vec!["5446078".into()] },
+        Listener::plain(listen),
+        Listener { identify_by_client_id: vec!["5446078".into()], ..Listener::plain(listen) },
     ];
+    bench_on(listeners, limits, Path::new("")).await
+}
+
+/// On given listeners, whose files are in `base`.
+pub async fn bench_on(listeners: Vec<Listener>, limits: Limits, base: &Path) -> Bench {
     let identities =
         Identities::new(vec![identity("a", None), identity("b", None), identity("5446078", Some("5446078"))]);
     let (sender, publishes) = mpsc::unbounded_channel();
     let desk = Arc::new(Desk { publishes: sender, full: AtomicUsize::new(0), refusals: Mutex::default() });
-    let broker = Broker::bind(Config { listeners, limits }, identities.clone(), desk.clone()).await.unwrap();
+    let broker = Broker::bind(Config { listeners, limits }, base, identities.clone(), desk.clone()).await.unwrap();
+    let certificates = broker.certificates();
     let (addresses, outbox, stop) = (broker.local_addrs(), broker.outbox(), CancellationToken::new());
     let stopped = stop.clone();
     let run = tokio::spawn(async move { broker.run(stopped).await.unwrap() });
-    Bench { desk, publishes, identities, outbox, addresses, stop, run }
+    Bench { desk, publishes, identities, certificates, outbox, addresses, stop, run }
 }
 
 impl Bench {

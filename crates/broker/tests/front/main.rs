@@ -16,3 +16,4 @@ mod identity;
 mod lifetime;
 mod metrics;
 mod subscribers;
+mod transports;
