@@ -161,6 +161,11 @@ max_wait = "300ms"
             .unwrap()
     }
 
+    /// SIGHUP.
+    pub fn hangup(&self) {
+        self.gateway.as_ref().unwrap().signal("HUP");
+    }
+
     pub fn deploy(&self) {
         let output = self.command(&["deploy"]);
         assert!(output.status.success(), "{output:?}");

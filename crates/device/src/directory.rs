@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -14,7 +14,7 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use alloy::primitives::{Address, B256, Signature};
 use dashmap::DashMap;
 use windlass_journal::Journal;
-use windlass_reading::DeviceId;
+use windlass_reading::{DeviceId, Settlement};
 
 use crate::{
     Config, Custody, Ingress, SignError, Spec,
@@ -42,6 +42,8 @@ struct Inner {
 }
 
 struct Entry {
+    /// False for a device that was removed: it publishes nothing any more, but still signs what it published.
+    configured: AtomicBool,
     slot: Slot,
     running: Mutex<Option<Running>>,
 }
@@ -85,7 +87,8 @@ impl Directory {
     /// # Errors
     /// [`Refused`] gives the publish back.
     pub fn offer(&self, device: &DeviceId, mut ingress: Ingress) -> Result<(), Refused> {
-        let Some(entry) = self.entry(device) else { return Err(Refused::Unknown(ingress)) };
+        let entry = self.entry(device).filter(|e| e.configured.load(Ordering::Relaxed));
+        let Some(entry) = entry else { return Err(Refused::Unknown(ingress)) };
         for _ in 0..ATTEMPTS {
             let (address, pass) = match self.enter(&entry, self.0.config.mailbox) {
                 Ok(way) => way,
@@ -132,29 +135,39 @@ impl Directory {
         self.0.custody.as_ref()?.address(index)
     }
 
+    /// How the device's readings are settled.
+    pub fn settlement_of(&self, device: &DeviceId) -> Option<Settlement> {
+        Some(self.entry(device)?.slot.get().settlement)
+    }
+
     /// Makes `specs` the configured devices. A changed device's next message sees the change; a removed one's
-    /// publishes already in its mailbox are still stored. The journal must know new devices before this.
+    /// publishes already in its mailbox are still stored, and its key still signs for what is not settled yet. The
+    /// journal must know new devices before this.
     pub fn replace(&self, specs: Vec<Spec>) {
         let keep: HashSet<DeviceId> = specs.iter().map(|s| s.id.clone()).collect();
         for spec in specs {
             if let Some(entry) = self.entry(&spec.id) {
                 entry.slot.set(spec);
+                entry.configured.store(true, Ordering::Relaxed);
                 continue;
             }
             let id = spec.id.clone();
-            self.0.entries.insert(id, Arc::new(Entry { slot: Slot::new(spec), running: Mutex::new(None) }));
+            let configured = AtomicBool::new(true);
+            self.0.entries.insert(id, Arc::new(Entry { configured, slot: Slot::new(spec), running: Mutex::new(None) }));
         }
-        self.0.entries.retain(|id, _| keep.contains(id));
+        for entry in self.0.entries.iter().filter(|e| !keep.contains(e.key())) {
+            entry.configured.store(false, Ordering::Relaxed);
+        }
     }
 
     /// How many devices are configured.
     pub fn len(&self) -> usize {
-        self.0.entries.len()
+        self.0.entries.iter().filter(|e| e.configured.load(Ordering::Relaxed)).count()
     }
 
     /// Whether no device is configured.
     pub fn is_empty(&self) -> bool {
-        self.0.entries.is_empty()
+        self.len() == 0
     }
 
     fn entry(&self, device: &DeviceId) -> Option<Arc<Entry>> {

@@ -283,9 +283,15 @@ async fn a_reload_changes_adds_and_removes_devices() {
     settle().await;
     assert_eq!(fake.queue.lock().unwrap().front().map(|e| e.epoch), Some(2));
     assert_eq!(directory.sign(&other, B256::ZERO).await, Err(SignError::NoKey));
-    directory.replace(vec![spec()]);
+    let third = DeviceId::new("dock-9").unwrap();
+    directory.replace(vec![spec(), Spec { id: third.clone(), key: Some(4), ..spec() }]);
     assert!(matches!(directory.offer(&other, ingress("1", 1, false).0), Err(Refused::Unknown(_))));
-    assert_eq!(directory.sign(&other, B256::ZERO).await, Err(SignError::UnknownDevice));
+    // What a removed device published before is still to be settled.
+    directory.replace(vec![spec()]);
+    assert_eq!(directory.len(), 1);
+    assert!(matches!(directory.offer(&third, ingress("1", 1, false).0), Err(Refused::Unknown(_))));
+    assert!(directory.sign(&third, B256::ZERO).await.is_ok());
+    assert_eq!(directory.sign(&DeviceId::new("never").unwrap(), B256::ZERO).await, Err(SignError::UnknownDevice));
 }
 
 #[actix::test]

@@ -2,9 +2,12 @@
 
 mod herald;
 mod intake;
+mod reload;
 mod seed;
 mod signing;
 mod surface;
+
+use reload::Reloader;
 
 pub(crate) use intake::now_ms;
 
@@ -18,7 +21,7 @@ use actix::{Actor, Addr, Arbiter};
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
-use windlass_broker::Broker;
+use windlass_broker::{Broker, Identities};
 use windlass_chain::{ChainActor, Nodes, Setup, Standing, Worker};
 use windlass_http::Server;
 use windlass_journal::{Options, Sqlite};
@@ -42,6 +45,7 @@ pub struct App {
     chain: Addr<ChainActor>,
     chain_arbiter: Arbiter,
     upkeep: tokio::task::JoinHandle<()>,
+    reloader: Reloader,
 }
 
 impl std::fmt::Debug for App {
@@ -73,6 +77,7 @@ fn describe() -> Vec<(&'static str, &'static [f64])> {
     buckets.extend(windlass_broker::describe());
     windlass_device::describe();
     windlass_device::touch();
+    reload::describe();
     buckets
 }
 
@@ -89,10 +94,11 @@ impl App {
         let stop = CancellationToken::new();
 
         let standing = Arc::new(Mutex::new(Standing::default()));
-        let gate = intake::Gate::new(config, directory.clone(), journal.clone());
+        let gate = intake::Gate::new(directory.clone(), journal.clone());
         let told = gate.outbox();
-        let broker =
-            Broker::bind(config.broker.clone(), &config.base, intake::identities(config), Arc::new(gate)).await?;
+        let identities = Identities::new(intake::identities(config));
+        let broker = Broker::bind(config.broker.clone(), &config.base, identities.clone(), Arc::new(gate)).await?;
+        let certificates = broker.certificates();
         let broker_addresses = broker.local_addrs();
         let outbox = broker.outbox();
         let _ = told.set(outbox.clone());
@@ -120,6 +126,16 @@ impl App {
                 tracing::error!(%error, "the HTTP surface ended");
             }
         });
+        let reloader = Reloader {
+            running: config.clone(),
+            journal: journal.clone(),
+            directory,
+            identities,
+            certificates,
+            chain: chain.clone(),
+            seen: reload::stamps(config),
+            changed: None,
+        };
         let upkeep = tokio::spawn(upkeep(journal.clone(), recorder));
         let broker = spawn_broker(broker, stop.clone());
         Ok(Self {
@@ -134,6 +150,7 @@ impl App {
             chain,
             chain_arbiter,
             upkeep,
+            reloader,
         })
     }
 
@@ -160,6 +177,13 @@ impl App {
     /// Where the chain side stands.
     pub fn standing(&self) -> Standing {
         self.standing.lock().map(|s| s.clone()).unwrap_or_default()
+    }
+
+    /// Reads the config again, when it was changed or `now`. What cannot be used changes nothing.
+    pub async fn reload(&mut self, now: bool) {
+        if self.reloader.is_due() || now {
+            self.reloader.reload().await;
+        }
     }
 
     /// Stops in the order of the data's way: no new readings, answers for those that are in, then the chain side,

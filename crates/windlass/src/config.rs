@@ -42,6 +42,9 @@ pub struct Config {
     /// The directory that relative paths start from: the config file's.
     #[serde(skip)]
     pub base: PathBuf,
+    /// The files that it was read from, for noticing a change.
+    #[serde(skip)]
+    pub files: Vec<PathBuf>,
 }
 
 impl Default for Config {
@@ -56,6 +59,7 @@ impl Default for Config {
             device: windlass_device::Config::default(),
             devices: Vec::new(),
             base: PathBuf::new(),
+            files: Vec::new(),
         }
     }
 }
@@ -78,6 +82,13 @@ impl Config {
         wrong.extend(self.device.validate());
         wrong.extend(device::validate(self));
         wrong
+    }
+
+    /// Every file whose change matters while the gateway runs: the config's own and the listeners' certificates.
+    pub fn watched(&self) -> Vec<PathBuf> {
+        let tls = self.broker.listeners.iter().filter_map(|l| l.tls.as_ref());
+        let certificates = tls.flat_map(|t| [Some(&t.certificate), Some(&t.key), t.client_ca.as_ref()]).flatten();
+        self.files.iter().cloned().chain(certificates.map(|p| self.path(p))).collect()
     }
 
     /// A path of the config, taken from the config file's directory when it is relative.

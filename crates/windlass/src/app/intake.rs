@@ -1,13 +1,12 @@
 //! Between the broker and the device actors: publishes go in, verdicts and receipts come back.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::json;
-use windlass_broker::{Identities, Identity, Intake, Outbox, Publish, Refusal, Refused, Verdict};
+use windlass_broker::{Identity, Intake, Outbox, Publish, Refusal, Refused, Verdict};
 use windlass_device::{Directory, Ingress, Outcome};
 use windlass_journal::{Journal, Sqlite};
 use windlass_reading::{DeviceId, Reject, Settlement};
@@ -22,15 +21,13 @@ const QUARANTINED_BYTES: usize = 4_096;
 pub(super) struct Gate {
     directory: Directory,
     journal: Sqlite,
-    settlements: Arc<HashMap<DeviceId, Settlement>>,
     /// Set once the broker is bound; nothing is offered before that.
     outbox: Arc<OnceLock<Outbox>>,
 }
 
 impl Gate {
-    pub(super) fn new(config: &Config, directory: Directory, journal: Sqlite) -> Self {
-        let settlements = config.devices.iter().map(|d| (d.id.clone(), d.settlement(config))).collect();
-        Self { directory, journal, settlements: Arc::new(settlements), outbox: Arc::default() }
+    pub(super) fn new(directory: Directory, journal: Sqlite) -> Self {
+        Self { directory, journal, outbox: Arc::default() }
     }
 
     pub(super) fn outbox(&self) -> Arc<OnceLock<Outbox>> {
@@ -46,11 +43,11 @@ impl Intake for Gate {
         let (topic, payload) = (publish.topic.clone(), publish.payload.to_vec());
         let (packet_id, duplicate, received_at_ms) = (publish.packet_id, publish.duplicate, publish.received_at_ms);
         let slot = Arc::new(Mutex::new(Some(publish)));
-        let (answer, outbox, settlements) = (slot.clone(), self.outbox.clone(), self.settlements.clone());
+        let (answer, outbox, directory) = (slot.clone(), self.outbox.clone(), self.directory.clone());
         let reply = Box::new(move |outcome| {
             let Some(publish) = take(&answer) else { return };
             if let Some(outbox) = outbox.get() {
-                tell(outbox, &publish, outcome, settlements.get(&publish.device).copied());
+                tell(outbox, &publish, outcome, &directory);
             }
             let _ = publish.reply.send(verdict(outcome));
         });
@@ -102,7 +99,7 @@ fn verdict(outcome: Outcome) -> Verdict {
 }
 
 /// The device's own topics hear what became of its publish.
-fn tell(outbox: &Outbox, publish: &Publish, outcome: Outcome, settlement: Option<Settlement>) {
+fn tell(outbox: &Outbox, publish: &Publish, outcome: Outcome, directory: &Directory) {
     match outcome {
         Outcome::Accepted { sequence } | Outcome::Repeated { sequence } => {
             let topic = format!("devices/{}/receipts", publish.device);
@@ -114,7 +111,7 @@ fn tell(outbox: &Outbox, publish: &Publish, outcome: Outcome, settlement: Option
                 "sequence": sequence,
                 "payload": crate::rows::payload(publish.payload.trim_ascii()),
                 "state": "accepted",
-                "settlement": settlement.map(Settlement::as_str),
+                "settlement": directory.settlement_of(&publish.device).map(Settlement::as_str),
                 "batch": null,
                 "tx": null,
                 "block": null,
@@ -138,8 +135,8 @@ fn tell_error(outbox: &Outbox, device: &DeviceId, topic: &str, reject: Reject, a
 }
 
 /// Who may come, as the broker wants it.
-pub(super) fn identities(config: &Config) -> Identities {
-    let identities = config
+pub(super) fn identities(config: &Config) -> Vec<Identity> {
+    config
         .devices
         .iter()
         .map(|device| Identity {
@@ -148,8 +145,7 @@ pub(super) fn identities(config: &Config) -> Identities {
             secret: device.secret.as_ref().and_then(|s| s.parse().ok()),
             topic: device.topic.clone(),
         })
-        .collect();
-    Identities::new(identities)
+        .collect()
 }
 
 pub(crate) fn now_ms() -> u64 {

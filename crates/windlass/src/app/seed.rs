@@ -60,9 +60,9 @@ async fn has_readings(journal: &Sqlite, device: &windlass_reading::DeviceId) -> 
     Ok(!journal.readings(filter).await?.is_empty())
 }
 
-/// The device actors' directory.
-pub(super) fn directory(config: &Config, journal: &Sqlite, custody: Option<Custody>) -> Directory {
-    let specs = config
+/// The devices as their actors want them.
+pub(super) fn specs(config: &Config) -> Vec<Spec> {
+    config
         .devices
         .iter()
         .map(|device| Spec {
@@ -72,7 +72,11 @@ pub(super) fn directory(config: &Config, journal: &Sqlite, custody: Option<Custo
             epoch: FIRST_EPOCH,
             key: device.custodial(),
         })
-        .collect();
+        .collect()
+}
+
+/// The device actors' directory.
+pub(super) fn directory(config: &Config, journal: &Sqlite, custody: Option<Custody>) -> Directory {
     let journal: Arc<dyn Journal> = Arc::new(journal.clone());
-    Directory::new(journal, specs, custody, config.device.clone())
+    Directory::new(journal, specs(config), custody, config.device.clone())
 }

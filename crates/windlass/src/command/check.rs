@@ -25,6 +25,10 @@ pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
     if let Err(error) = crate::app::load_custody(&config) {
         wrong.push(format!("{error:#}"));
     }
+    wrong.extend(config.broker.check_files(&config.base));
+    for listener in config.broker.listeners.iter().filter(|l| l.tls.is_none() && !l.listen.ip().is_loopback()) {
+        notes.push(format!("listener {} is without TLS: keep it on a private network", listener.listen));
+    }
     for listener in config.broker.listeners.iter().filter(|l| !l.identify_by_client_id.is_empty()) {
         notes.push(format!(
             "listener {} takes {} device(s) by client id alone: keep it on a private network",

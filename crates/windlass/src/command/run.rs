@@ -1,9 +1,14 @@
 //! `windlass run`: the gateway as a service.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{OK, WithConfig};
 use crate::app::{App, install_metrics};
+
+/// How often the files are looked at. A file that is being written is read when it has been still for so long.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or Ctrl-C, then stops without losing anything.
 pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
@@ -11,7 +16,8 @@ pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
     in_system(async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let app = App::build(&config, install_metrics()?).await?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut app = App::build(&config, install_metrics()?).await?;
         for address in app.broker_addresses() {
             tracing::info!(%address, "listening for MQTT");
         }
@@ -20,9 +26,13 @@ pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
             tracing::warn!(listen = %listener.listen, devices = listener.identify_by_client_id.len(),
                 "this listener takes devices by client id alone: keep it on a private network");
         }
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => app.reload(true).await,
+                () = tokio::time::sleep(WATCH_INTERVAL) => app.reload(false).await,
+            }
         }
         tracing::info!("stopping");
         app.stop().await;

@@ -79,10 +79,12 @@ fn read(file: &Path, problems: &mut Vec<String>) -> Option<Config> {
         device: tables.table("device").unwrap_or_default(),
         devices: tables.devices(),
         base,
+        files: vec![file.to_owned()],
     };
     if let Some(path) = tables.table::<std::path::PathBuf>("devices_file") {
         let path = config.path(&path);
         config.devices.extend(included(&path, problems));
+        config.files.push(path);
     }
     problems.extend(config.validate());
     Some(config)
