@@ -101,10 +101,26 @@ impl Client {
         self.puback(packet_id)
     }
 
+    /// Publishes with QoS 2 and waits for the PUBREC.
+    pub fn publish_exactly_once(&mut self, topic: &str, payload: &[u8], packet_id: u16, duplicate: bool) -> Option<u8> {
+        self.publish(topic, payload, 2, packet_id, duplicate);
+        self.acknowledged(0x50, packet_id)
+    }
+
+    /// Ends a QoS 2 delivery and waits for the PUBCOMP.
+    pub fn release(&mut self, packet_id: u16) -> Option<u8> {
+        self.send(&packet(0x62, &packet_id.to_be_bytes()));
+        self.acknowledged(0x70, packet_id)
+    }
+
     pub fn puback(&mut self, packet_id: u16) -> Option<u8> {
+        self.acknowledged(0x40, packet_id)
+    }
+
+    fn acknowledged(&mut self, wanted: u8, packet_id: u16) -> Option<u8> {
         loop {
             let (first, body) = self.answer()?;
-            if first == 0x40 {
+            if first == wanted {
                 assert_eq!(body[..2], packet_id.to_be_bytes(), "acknowledgements come in order");
                 return Some(body.get(2).copied().unwrap_or(0));
             }

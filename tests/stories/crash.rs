@@ -42,15 +42,52 @@ fn stubborn(port: u16, id: &str, stop: &AtomicBool) -> Vec<(String, String)> {
     acknowledged
 }
 
+/// A QoS 2 device that never gives up, scans the same code again and again and uses the same packet id each time, so
+/// that only PUBREL tells two readings from a repeat. Gives what was completed.
+fn exact(port: u16, id: &str, stop: &AtomicBool) -> Vec<(String, String)> {
+    let topic = format!("devices/{id}/readings");
+    let mut completed = Vec::new();
+    let mut client: Option<Client> = None;
+    let (mut sent_before, mut received) = (false, false);
+    while !stop.load(Ordering::Relaxed) || sent_before || received {
+        let Some(connected) = &mut client else {
+            client = Client::open(port, Protocol::V5).and_then(|_| {
+                let (client, code) = Client::connect(port, Protocol::V5, id, Some((id, SECRET)));
+                (code == Some(0)).then_some(client)
+            });
+            thread::sleep(Duration::from_millis(20));
+            continue;
+        };
+        if !received {
+            match connected.publish_exactly_once(&topic, b"42", 1, sent_before) {
+                Some(0) => (sent_before, received) = (false, true),
+                Some(code) => panic!("{code:#x}"),
+                None => (sent_before, client) = (true, None),
+            }
+        } else if connected.release(1).is_some() {
+            completed.push((id.to_owned(), "42".to_owned()));
+            received = false;
+        } else {
+            client = None;
+        }
+    }
+    completed
+}
+
 #[test]
 fn kill_nine_loses_nothing_and_doubles_nothing() {
     let ids = ["k-anchor", "k-batch", "k-direct"];
-    let mut site =
-        Site::ready(&[(ids[0], "anchor", "digits"), (ids[1], "batch", "digits"), (ids[2], "direct", "digits")]);
+    let mut site = Site::ready(&[
+        (ids[0], "anchor", "digits"),
+        (ids[1], "batch", "digits"),
+        (ids[2], "direct", "digits"),
+        ("k-exact", "anchor", "digits"),
+    ]);
     let stop = AtomicBool::new(false);
     let port = site.mqtt;
     let acknowledged: Vec<_> = thread::scope(|scope| {
-        let devices: Vec<_> = ids.iter().map(|id| scope.spawn(|| stubborn(port, id, &stop))).collect();
+        let mut devices: Vec<_> = ids.iter().map(|id| scope.spawn(|| stubborn(port, id, &stop))).collect();
+        devices.push(scope.spawn(|| exact(port, "k-exact", &stop)));
         for pause_ms in [1_500, 700, 400, 1_100, 50, 900] {
             thread::sleep(Duration::from_millis(pause_ms));
             site.kill();

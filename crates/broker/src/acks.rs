@@ -1,6 +1,9 @@
 //! The answers that a session owes, in the order in which its publishes came (MQTT 5 section 4.6).
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Instant,
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
@@ -12,18 +15,28 @@ use crate::{
     wire::{self, Version},
 };
 
-/// MQTT 5 PUBACK reason codes.
+/// MQTT 5 reason codes of PUBACK and PUBREC.
 const QUOTA_EXCEEDED: u8 = 0x97;
 const PAYLOAD_INVALID: u8 = 0x99;
+/// Of PUBCOMP: nothing is wrong, the delivery had ended before.
+const PACKET_ID_UNKNOWN: u8 = 0x92;
 
 /// One publish whose outcome is awaited or known.
 pub(crate) struct Owed {
-    /// Present when a PUBACK is owed.
-    pub(crate) packet_id: Option<u16>,
+    /// What is owed to the client; nothing for QoS 0.
+    pub(crate) answer: Option<(Answer, u16)>,
     pub(crate) received: Instant,
     /// What subscribers of the readings get once it is accepted.
     pub(crate) forward: Option<(String, Bytes)>,
     pub(crate) outcome: Outcome,
+}
+
+/// The packet that answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Puback,
+    Pubrec,
+    Pubcomp,
 }
 
 /// Where the answer comes from.
@@ -38,24 +51,40 @@ pub(crate) enum Outcome {
 
 /// The queue of one session.
 #[derive(Default)]
-pub(crate) struct Acks(VecDeque<Owed>);
+pub(crate) struct Acks {
+    owed: VecDeque<Owed>,
+    /// Packet ids of QoS 2 publishes that the client has yet to release.
+    unreleased: BTreeSet<u16>,
+}
 
 impl Acks {
     pub(crate) fn push(&mut self, owed: Owed) {
-        self.0.push_back(owed);
+        if let Some((Answer::Pubrec, packet_id)) = owed.answer {
+            self.unreleased.insert(packet_id);
+        }
+        self.owed.push_back(owed);
+    }
+
+    /// How many QoS 2 publishes wait for their release.
+    pub(crate) fn unreleased(&self) -> usize {
+        self.unreleased.len()
+    }
+
+    pub(crate) fn released(&mut self, packet_id: u16) {
+        self.unreleased.remove(&packet_id);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.owed.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.owed.is_empty()
     }
 
     /// Waits until the oldest outcome is known. Never resolves on an empty queue. Cancel safe.
     pub(crate) async fn ready(&mut self) {
-        match self.0.front_mut() {
+        match self.owed.front_mut() {
             None => std::future::pending().await,
             Some(Owed { outcome, .. }) => {
                 if let Outcome::Awaited(reply) = outcome {
@@ -68,7 +97,7 @@ impl Acks {
     /// Writes what is known, oldest first, up to the first that is not. Says whether one was [`Verdict::Unavailable`].
     pub(crate) fn settle(&mut self, version: Version, hub: &Hub, out: &mut BytesMut) -> bool {
         let mut unavailable = false;
-        while let Some(owed) = self.0.front_mut() {
+        while let Some(owed) = self.owed.front_mut() {
             if let Outcome::Awaited(reply) = &mut owed.outcome {
                 match reply.try_recv() {
                     Ok(verdict) => owed.outcome = Outcome::Known(verdict),
@@ -76,29 +105,40 @@ impl Acks {
                     Err(oneshot::error::TryRecvError::Empty) => break,
                 }
             }
-            let Some(owed) = self.0.pop_front() else { break };
+            let Some(owed) = self.owed.pop_front() else { break };
             unavailable |= matches!(owed.outcome, Outcome::Known(Verdict::Unavailable));
-            answer(owed, version, hub, out);
+            // A PUBREC that refuses ends the delivery: no release will come.
+            if let (Some((Answer::Pubrec, packet_id)), true) = (owed.answer, answer(&owed, version, hub, out)) {
+                self.unreleased.remove(&packet_id);
+            }
         }
         unavailable
     }
 }
 
-fn answer(owed: Owed, version: Version, hub: &Hub, out: &mut BytesMut) {
+/// Writes the answer; says whether it refuses.
+fn answer(owed: &Owed, version: Version, hub: &Hub, out: &mut BytesMut) -> bool {
     let (code, reason) = match owed.outcome {
-        Outcome::Known(Verdict::Accepted { .. } | Verdict::Repeated { .. }) => (0, None),
+        Outcome::Known(Verdict::Accepted { .. } | Verdict::Repeated { .. } | Verdict::Released { known: true }) => {
+            (0, None)
+        }
+        Outcome::Known(Verdict::Released { known: false }) => (PACKET_ID_UNKNOWN, None),
         Outcome::Known(Verdict::Rejected(reject)) => (PAYLOAD_INVALID, Some(reject.reason())),
         Outcome::Known(Verdict::Unavailable) | Outcome::Awaited(_) => (QUOTA_EXCEEDED, Some("unavailable")),
         Outcome::Refused(code, reason) => (code, Some(reason)),
     };
-    if let (Outcome::Known(Verdict::Accepted { .. }), Some((topic, payload))) = (&owed.outcome, owed.forward) {
-        hub.tell(topic, payload);
+    if let (Outcome::Known(Verdict::Accepted { .. }), Some((topic, payload))) = (&owed.outcome, &owed.forward) {
+        hub.tell(topic.clone(), payload.clone());
     }
-    let Some(packet_id) = owed.packet_id else { return };
-    // 3.1.1 has no code: a PUBACK would say "stored".
-    if version == Version::V3 && !matches!(code, 0 | PAYLOAD_INVALID) {
-        return;
+    let Some((answer, packet_id)) = owed.answer else { return false };
+    // 3.1.1 has no code: an acknowledgement would say "stored". No code of PUBCOMP says "not now".
+    let negative = !matches!(code, 0 | PAYLOAD_INVALID | PACKET_ID_UNKNOWN);
+    if negative && (version == Version::V3 || answer == Answer::Pubcomp) {
+        return false;
     }
-    wire::puback(out, version, packet_id, code, reason);
-    metrics::acknowledged(owed.received.elapsed());
+    wire::acknowledge(out, version, answer, packet_id, code, reason);
+    if answer != Answer::Pubcomp {
+        metrics::acknowledged(owed.received.elapsed());
+    }
+    version == Version::V5 && code >= 0x80
 }

@@ -6,28 +6,43 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use windlass_reading::{DeviceId, Reject};
 
-/// Quality of service of a publish. 2 is refused until packet ids are kept in the journal.
+/// Quality of service of a publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Qos {
     /// At most once: no answer is owed.
     AtMostOnce,
     /// At least once: a PUBACK is owed, after the verdict.
     AtLeastOnce,
+    /// Exactly once: a PUBREC is owed, after the verdict; the packet id is then kept until the device releases it.
+    ExactlyOnce,
 }
 
 impl Qos {
-    /// `0` or `1`, as in metrics.
+    /// `0`, `1` or `2`, as in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AtMostOnce => "0",
             Self::AtLeastOnce => "1",
+            Self::ExactlyOnce => "2",
         }
     }
 }
 
-/// What the front hands over: a publish of an authenticated device on a topic that is its own.
+/// What a device did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Published.
+    Publish,
+    /// Released the packet id of a QoS 2 publish (PUBREL). Topic and payload are empty; the verdict is
+    /// [`Verdict::Released`].
+    Release,
+}
+
+/// What the front hands over: a publish of an authenticated device on a topic that is its own, or the end of its delivery.
 #[derive(Debug)]
 pub struct Publish {
+    /// Which of the two.
+    pub step: Step,
     /// Who published.
     pub device: DeviceId,
     /// Where.
@@ -38,7 +53,7 @@ pub struct Publish {
     pub qos: Qos,
     /// The DUP flag: the device may have sent this before.
     pub duplicate: bool,
-    /// Present with QoS 1.
+    /// Present with QoS 1 and 2.
     pub packet_id: Option<u16>,
     /// Unix milliseconds at which the packet was complete.
     pub received_at_ms: u64,
@@ -60,6 +75,11 @@ pub enum Verdict {
     Repeated {
         /// The number that it has.
         sequence: u64,
+    },
+    /// The packet id is free, on disk too.
+    Released {
+        /// Whether it was in use.
+        known: bool,
     },
     /// The payload is refused and its quarantine row is on disk.
     Rejected(Reject),
@@ -101,7 +121,7 @@ pub trait Intake: Send + Sync + 'static {
     /// [`Refused`] says whether offering it again may help.
     fn offer(&self, publish: Publish) -> Result<(), Refused>;
 
-    /// Is told of a publish that the front refused (foreign topic, retained, QoS 2), for quarantine. It is counted
+    /// Is told of a publish that the front refused (foreign topic, retained), for quarantine. It is counted
     /// and answered by the front; nothing is ever acknowledged as stored because of this call. Default: nothing.
     fn refused(&self, refusal: Refusal) {
         drop(refusal);
@@ -123,6 +143,7 @@ impl fmt::Display for Verdict {
         match self {
             Self::Accepted { .. } => f.write_str("accepted"),
             Self::Repeated { .. } => f.write_str("repeated"),
+            Self::Released { .. } => f.write_str("released"),
             Self::Rejected(reject) => write!(f, "{reject}"),
             Self::Unavailable => f.write_str("unavailable"),
         }

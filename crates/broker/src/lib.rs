@@ -26,7 +26,7 @@ pub use broker::{Broker, Certificates};
 pub use config::{Config, Limits, Listener};
 pub use error::Error;
 pub use identity::{Identities, Identity, InvalidSecret, SecretHash};
-pub use intake::{Intake, Publish, Qos, Refusal, Refused, Verdict};
+pub use intake::{Intake, Publish, Qos, Refusal, Refused, Step, Verdict};
 pub use metrics::describe;
 pub use outbox::Outbox;
 pub use transport::{ClientAuth, Tls, TlsError};

@@ -16,8 +16,7 @@ const ACK: &str = "windlass_ack_seconds";
 const DROPPED: &str = "windlass_receipts_dropped_total";
 
 /// The reasons for which the front itself refuses; the device side counts its own under the same name.
-const REASONS: [Reject; 5] =
-    [Reject::ForeignTopic, Reject::TooLong, Reject::Retained, Reject::Malformed, Reject::UnsupportedQos];
+const REASONS: [Reject; 4] = [Reject::ForeignTopic, Reject::TooLong, Reject::Retained, Reject::Malformed];
 
 /// How a connection attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,14 +75,14 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     describe_counter!(CONNECTS, Unit::Count, "Connection attempts by outcome");
     describe_counter!(RECEIVED, Unit::Count, "Publishes taken off the wire, on the device's own topic");
     describe_counter!(REJECTED, Unit::Count, "Publishes refused for what they are");
-    describe_histogram!(ACK, Unit::Seconds, "From a QoS 1 publish read to its PUBACK written");
+    describe_histogram!(ACK, Unit::Seconds, "From a publish read to its PUBACK or PUBREC written");
     describe_counter!(DROPPED, Unit::Count, "Receipts to devices not sent because their queue was full");
     gauge!(CONNECTIONS).increment(0.0);
     counter!(DROPPED).increment(0);
     for outcome in Connect::ALL {
         counter!(CONNECTS, "outcome" => outcome.as_str()).increment(0);
     }
-    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
+    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
         counter!(RECEIVED, "qos" => qos.as_str()).increment(0);
     }
     for reject in REASONS {

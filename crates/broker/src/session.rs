@@ -1,6 +1,10 @@
 //! What a session does with each packet. Knows no socket: packets in, answers into a buffer, effects out.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
@@ -8,10 +12,10 @@ use windlass_reading::Reject;
 
 use crate::{
     Limits,
-    acks::{Acks, Outcome, Owed},
+    acks::{Acks, Answer, Outcome, Owed},
     acl,
     identity::Identity,
-    intake::{Intake, Publish, Qos, Refusal, Refused},
+    intake::{Intake, Publish, Qos, Refusal, Refused, Step},
     metrics,
     router::Hub,
     wire::{self, Fault, Packet, Published, Version},
@@ -21,6 +25,8 @@ use crate::{
 const QUOTA_EXCEEDED: u8 = 0x97;
 const V3_FAILURE: u8 = 0x80;
 const NO_SUBSCRIPTION: u8 = 0x11;
+/// QoS 2 publishes of a session that it has not released: more than any client library opens.
+const UNRELEASED: usize = 256;
 
 /// Why a session ends, as the MQTT 5 DISCONNECT code; 3.1.1 only closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +43,7 @@ pub(crate) enum End {
     TooLarge,
     Revoked,
     Retain,
-    Qos,
+    TooManyOpen,
     SubscriptionIds,
 }
 
@@ -56,7 +62,7 @@ impl End {
             Self::TooLarge => 0x95,
             Self::Revoked => 0x98,
             Self::Retain => 0x9A,
-            Self::Qos => 0x9B,
+            Self::TooManyOpen => 0x93,
             Self::SubscriptionIds => 0xA1,
         })
     }
@@ -72,6 +78,15 @@ impl From<Fault> for End {
     }
 }
 
+/// What is known of a publish or a release beside its bytes.
+struct Offered {
+    step: Step,
+    qos: Qos,
+    answer: Option<(Answer, u16)>,
+    forward: Option<(String, Bytes)>,
+    now_ms: u64,
+}
+
 /// One authenticated session.
 pub(crate) struct Session {
     pub(crate) identity: Arc<Identity>,
@@ -81,6 +96,7 @@ pub(crate) struct Session {
     pub(crate) held: Option<Publish>,
     /// What is subscribed to; the shell keeps the router's link in step.
     pub(crate) subscriptions: BTreeSet<String>,
+    aliases: BTreeMap<u16, String>,
     in_flight: usize,
     max_subscriptions: usize,
     intake: Arc<dyn Intake>,
@@ -101,6 +117,7 @@ impl Session {
             acks: Acks::default(),
             held: None,
             subscriptions: BTreeSet::new(),
+            aliases: BTreeMap::new(),
             in_flight: usize::from(limits.in_flight),
             max_subscriptions: usize::from(limits.max_subscriptions),
             intake,
@@ -117,6 +134,10 @@ impl Session {
     pub(crate) fn take(&mut self, packet: Packet, now_ms: u64, out: &mut BytesMut) -> Result<(), End> {
         match packet {
             Packet::Publish(publish) => self.publish(publish, now_ms),
+            Packet::Release { packet_id } => {
+                self.release(packet_id, now_ms);
+                Ok(())
+            }
             Packet::Subscribe { numbered: true, .. } => Err(End::SubscriptionIds),
             Packet::Subscribe { packet_id, filters, .. } => {
                 let codes: Vec<u8> = filters.into_iter().map(|filter| self.subscribe(filter)).collect();
@@ -156,41 +177,72 @@ impl Session {
         fault.into()
     }
 
-    fn publish(&mut self, publish: Published, now_ms: u64) -> Result<(), End> {
-        if publish.alias {
-            return Err(End::AliasInvalid);
+    fn publish(&mut self, mut publish: Published, now_ms: u64) -> Result<(), End> {
+        if let Some(alias) = publish.alias {
+            self.resolve(alias, &mut publish.topic)?;
         }
-        let foreign = !acl::may_publish(&self.identity, &publish.topic);
-        let reject = match publish.qos {
-            _ if foreign => Some(Reject::ForeignTopic),
-            2 => Some(Reject::UnsupportedQos),
-            _ if publish.retain => Some(Reject::Retained),
-            _ => None,
+        let reject = if !acl::may_publish(&self.identity, &publish.topic) {
+            Some(Reject::ForeignTopic)
+        } else if publish.retain {
+            Some(Reject::Retained)
+        } else {
+            None
         };
         if let Some(reject) = reject {
             return self.refuse(publish, reject, now_ms);
         }
-        let qos = if publish.qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+        let (qos, answer) = match (publish.qos, publish.packet_id) {
+            (1, Some(id)) => (Qos::AtLeastOnce, Some((Answer::Puback, id))),
+            (2, Some(id)) => (Qos::ExactlyOnce, Some((Answer::Pubrec, id))),
+            _ => (Qos::AtMostOnce, None),
+        };
+        if self.acks.unreleased() >= UNRELEASED {
+            return Err(End::TooManyOpen);
+        }
         metrics::received(qos);
+        let forward = self.forward(&publish.payload);
+        let offered = Offered { step: Step::Publish, qos, answer, forward, now_ms };
+        self.hand_over(offered, publish.topic, publish.payload, publish.duplicate);
+        Ok(())
+    }
+
+    /// The end of a QoS 2 delivery. The packet id is free once that is on disk: a client that hears PUBCOMP uses it again.
+    fn release(&mut self, packet_id: u16, now_ms: u64) {
+        self.acks.released(packet_id);
+        let answer = Some((Answer::Pubcomp, packet_id));
+        let offered = Offered { step: Step::Release, qos: Qos::ExactlyOnce, answer, forward: None, now_ms };
+        self.hand_over(offered, String::new(), Bytes::new(), false);
+    }
+
+    fn hand_over(&mut self, offered: Offered, topic: String, payload: Bytes, duplicate: bool) {
         let (reply, verdict) = oneshot::channel();
+        let Offered { step, qos, answer, forward, now_ms } = offered;
         let received = Instant::now();
-        self.acks.push(Owed {
-            packet_id: publish.packet_id,
-            received,
-            forward: self.forward(&publish.payload),
-            outcome: Outcome::Awaited(verdict),
-        });
+        self.acks.push(Owed { answer, received, forward, outcome: Outcome::Awaited(verdict) });
         self.offer(Publish {
+            step,
             device: self.identity.device.clone(),
-            topic: publish.topic,
-            payload: publish.payload,
+            topic,
+            payload,
             qos,
-            duplicate: publish.duplicate,
-            packet_id: publish.packet_id,
+            duplicate,
+            packet_id: answer.map(|(_, id)| id),
             received_at_ms: now_ms,
             received,
             reply,
         });
+    }
+
+    /// A topic alias (MQTT 5 section 3.3.2.3.4): with a topic it is defined, without one it stands for its topic.
+    fn resolve(&mut self, alias: u16, topic: &mut String) -> Result<(), End> {
+        if !(1..=wire::TOPIC_ALIASES).contains(&alias) {
+            return Err(End::AliasInvalid);
+        }
+        if topic.is_empty() {
+            *topic = self.aliases.get(&alias).ok_or(End::Protocol)?.clone();
+        } else {
+            self.aliases.insert(alias, topic.clone());
+        }
         Ok(())
     }
 
@@ -223,14 +275,14 @@ impl Session {
             received_at_ms: now_ms,
         });
         match reject {
-            Reject::UnsupportedQos => return Err(End::Qos),
             Reject::Retained => return Err(End::Retain),
             _ if self.version == Version::V3 => return Err(End::NotAuthorized),
             _ => {}
         }
-        if publish.packet_id.is_some() {
+        let answer = if publish.qos == 2 { Answer::Pubrec } else { Answer::Puback };
+        if let Some(packet_id) = publish.packet_id {
             self.acks.push(Owed {
-                packet_id: publish.packet_id,
+                answer: Some((answer, packet_id)),
                 received: Instant::now(),
                 forward: None,
                 outcome: Outcome::Refused(acl::NOT_AUTHORIZED, reject.reason()),

@@ -10,9 +10,11 @@ use mqtt_protocol_core::mqtt::{
     result_code::MqttError,
 };
 
-pub(crate) use encode::{connack, disconnect, pong, puback, publish, suback, unsuback};
+pub(crate) use encode::{acknowledge, connack, disconnect, pong, publish, suback, unsuback};
 
 const PUBLISH: u8 = 3;
+/// Topic aliases of one connection.
+pub(crate) const TOPIC_ALIASES: u16 = 8;
 
 /// The protocol that a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +72,19 @@ pub(crate) struct Will {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Packet {
     Publish(Published),
-    Subscribe { packet_id: u16, filters: Vec<String>, numbered: bool },
-    Unsubscribe { packet_id: u16, filters: Vec<String> },
+    /// PUBREL.
+    Release {
+        packet_id: u16,
+    },
+    Subscribe {
+        packet_id: u16,
+        filters: Vec<String>,
+        numbered: bool,
+    },
+    Unsubscribe {
+        packet_id: u16,
+        filters: Vec<String>,
+    },
     Ping,
     Disconnect,
 }
@@ -86,7 +99,7 @@ pub(crate) struct Published {
     pub(crate) duplicate: bool,
     pub(crate) retain: bool,
     pub(crate) packet_id: Option<u16>,
-    pub(crate) alias: bool,
+    pub(crate) alias: Option<u16>,
 }
 
 /// Cuts the stream into packets. Keeps at most one unfinished packet, within the size limit.
@@ -202,6 +215,14 @@ fn connect_v5(raw: &RawPacket) -> Result<Connect, Fault> {
 pub(crate) fn parse(version: Version, raw: &RawPacket) -> Result<Packet, Fault> {
     match (raw.packet_type(), version) {
         (PUBLISH, _) => parse_publish(version, raw).map(Packet::Publish),
+        (6, Version::V3) => {
+            let packet_id = raw.parse_exact(v3_1_1::Pubrel::parse)?.packet_id();
+            Ok(Packet::Release { packet_id })
+        }
+        (6, Version::V5) => {
+            let packet_id = raw.parse_exact(v5_0::Pubrel::parse)?.packet_id();
+            Ok(Packet::Release { packet_id })
+        }
         (8, _) => parse_subscribe(version, raw),
         (10, _) => parse_unsubscribe(version, raw),
         (12, _) if raw.remaining_length() == 0 => Ok(Packet::Ping),
@@ -225,7 +246,7 @@ fn parse_publish(version: Version, raw: &RawPacket) -> Result<Published, Fault> 
                 duplicate: packet.dup(),
                 retain: packet.retain(),
                 packet_id: packet.packet_id(),
-                alias: false,
+                alias: None,
             }
         }
         Version::V5 => {
@@ -237,12 +258,15 @@ fn parse_publish(version: Version, raw: &RawPacket) -> Result<Published, Fault> 
                 duplicate: packet.dup(),
                 retain: packet.retain(),
                 packet_id: packet.packet_id(),
-                alias: packet.props().iter().any(|p| matches!(p, Property::TopicAlias(_))),
+                alias: packet.props().iter().find_map(|p| match p {
+                    Property::TopicAlias(alias) => Some(alias.val()),
+                    _ => None,
+                }),
             }
         }
     };
     let broken = published.topic.contains(['+', '#', '\0'])
-        || (published.topic.is_empty() && !published.alias)
+        || (published.topic.is_empty() && published.alias.is_none())
         || published.packet_id == Some(0)
         || (published.qos == 0 && published.duplicate);
     if broken { Err(Fault::Malformed) } else { Ok(published) }

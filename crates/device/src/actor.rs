@@ -13,7 +13,7 @@ use alloy::{
     signers::{SignerSync, local::PrivateKeySigner},
 };
 use tokio::{sync::mpsc, time::Instant};
-use windlass_journal::{Append, AppendError, Journal, Refusal};
+use windlass_journal::{Append, AppendError, Journal, Refusal, Release};
 use windlass_reading::{DeviceId, Draft, Format, Reject, Settlement};
 
 use crate::{
@@ -43,8 +43,19 @@ pub struct Spec {
     pub key: Option<u32>,
 }
 
-/// A publish on a device's topic.
+/// What a device did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Published on its topic.
+    Publish,
+    /// Ended a QoS 2 delivery (PUBREL): its packet id is free for another publish.
+    Release,
+}
+
+/// A publish on a device's topic, or the end of its delivery.
 pub struct Ingress {
+    /// Which of the two.
+    pub step: Step,
     /// The topic it was published on.
     pub topic: String,
     /// What was sent.
@@ -53,6 +64,8 @@ pub struct Ingress {
     pub packet_id: Option<u16>,
     /// The DUP flag.
     pub duplicate: bool,
+    /// QoS 2: the packet id is kept until it is released.
+    pub exactly_once: bool,
     /// When the gateway received it, unix milliseconds.
     pub received_at_ms: u64,
     /// Called exactly once, on any thread, if the publish was taken by [`Directory::offer`](crate::Directory::offer).
@@ -83,6 +96,11 @@ pub enum Outcome {
     Repeated {
         /// Its number.
         sequence: u64,
+    },
+    /// The packet id is free, on disk too.
+    Released {
+        /// Whether it was in use.
+        known: bool,
     },
     /// Refused for what it is; its quarantine row is on disk.
     Rejected(Reject),
@@ -283,6 +301,9 @@ impl DeviceActor {
         if self.ready().is_none() {
             return answer.give(Outcome::Unavailable);
         }
+        if ingress.step == Step::Release {
+            return self.release(&ingress, answer);
+        }
         let Some(device) = self.device.as_ref() else { return answer.give(Outcome::Unavailable) };
         let publish = Publish {
             payload: &ingress.payload,
@@ -363,6 +384,7 @@ impl DeviceActor {
             draft: draft.clone(),
             settlement,
             packet_id: ingress.packet_id,
+            exactly_once: ingress.exactly_once,
             received_at_ms: ingress.received_at_ms,
             reply: Box::new(move |stored| {
                 // On the writer's thread: the acknowledgement does not wait for this actor's turn.
@@ -377,7 +399,24 @@ impl DeviceActor {
         };
         // A refused entry is dropped with its answer and its permit; the sequence has not moved.
         if self.parts.journal.append(entry).is_ok() {
-            device.handed_over(sequence, ingress.packet_id, &draft);
+            device.handed_over(sequence, ingress.packet_id, ingress.exactly_once, &draft);
+        }
+    }
+
+    fn release(&mut self, ingress: &Ingress, answer: Answer) {
+        let (Some(device), Some(packet_id)) = (self.device.as_mut(), ingress.packet_id) else { return };
+        let entry = Release {
+            device: device.id.clone(),
+            packet_id,
+            reply: Box::new(move |freed| {
+                if let Ok(known) = freed {
+                    answer.give(Outcome::Released { known });
+                }
+            }),
+        };
+        // A refused entry is dropped, and its answer says `Unavailable`.
+        if self.parts.journal.release(entry).is_ok() {
+            device.release(packet_id);
         }
     }
 

@@ -11,6 +11,9 @@ use windlass_reading::{DeviceId, Draft, Format, Reject, Settlement};
 
 /// QoS 1 publishes by which a redelivery is known. MQTT clients keep 10–65 in flight.
 const RECENT: usize = 64;
+/// QoS 2 publishes whose packet id the device has not released. A session may have as many open as the broker's front
+/// lets it; more only come together when a device abandons session after session.
+const UNRELEASED: usize = 1_024;
 /// Readings handed to the journal and not yet answered. Beyond that a publish is refused for now.
 pub(crate) const IN_FLIGHT: usize = 256;
 
@@ -50,6 +53,7 @@ pub(crate) enum Next {
 #[derive(Debug)]
 struct InFlight {
     packet: Option<(u16, Vec<u8>)>,
+    exactly_once: bool,
     message_id: Option<String>,
 }
 
@@ -131,9 +135,9 @@ impl Device {
     }
 
     /// The journal took the entry: the number is used.
-    pub(crate) fn handed_over(&mut self, sequence: u64, packet_id: Option<u16>, draft: &Draft) {
+    pub(crate) fn handed_over(&mut self, sequence: u64, packet_id: Option<u16>, exactly_once: bool, draft: &Draft) {
         let packet = packet_id.map(|id| (id, draft.payload.clone()));
-        self.in_flight.insert(sequence, InFlight { packet, message_id: draft.message_id.clone() });
+        self.in_flight.insert(sequence, InFlight { packet, exactly_once, message_id: draft.message_id.clone() });
         self.next = sequence + 1;
     }
 
@@ -143,8 +147,11 @@ impl Device {
         match outcome {
             Ok(()) => {
                 self.next = self.next.max(sequence + 1);
-                if let Some((packet_id, payload)) = entry.and_then(|e| e.packet) {
-                    self.recent.push_back(Recent { packet_id, sequence, payload });
+                if let Some(InFlight { packet: Some((packet_id, payload)), exactly_once, .. }) = entry {
+                    if exactly_once {
+                        self.release(packet_id);
+                    }
+                    self.recent.push_back(Recent { packet_id, sequence, payload, unreleased: exactly_once });
                     self.trim();
                 }
             }
@@ -175,6 +182,11 @@ impl Device {
         self.in_flight.is_empty()
     }
 
+    /// The packet id of a QoS 2 publish is free: what comes with it from now on is something new.
+    pub(crate) fn release(&mut self, packet_id: u16) {
+        self.recent.retain(|r| !(r.unreleased && r.packet_id == packet_id));
+    }
+
     /// The number of the publish that this one repeats, by DUP flag, packet id and payload.
     ///
     /// Only the newest publish with the packet id counts: an older one was acknowledged, or its id could not have
@@ -200,8 +212,15 @@ impl Device {
     }
 
     fn trim(&mut self) {
-        let excess = self.recent.len().saturating_sub(RECENT);
-        self.recent.drain(..excess);
+        for (unreleased, most) in [(false, RECENT), (true, UNRELEASED)] {
+            let found = self.recent.iter().filter(|r| r.unreleased == unreleased).count();
+            let mut excess = found.saturating_sub(most);
+            self.recent.retain(|r| {
+                let goes = r.unreleased == unreleased && excess > 0;
+                excess -= usize::from(goes);
+                !goes
+            });
+        }
     }
 }
 

@@ -13,11 +13,11 @@ use alloy::primitives::B256;
 use async_trait::async_trait;
 use tokio::{sync::oneshot, task::yield_now};
 use windlass_journal::{
-    Append, AppendError, DeviceRow, DeviceState, Error, Journal, Recent, Refusal, Refused as Back, Stored,
+    Append, AppendError, DeviceRow, DeviceState, Error, Journal, Recent, Refusal, Refused as Back, Release, Stored,
 };
 use windlass_reading::{DeviceId, Format, Reject, Settlement};
 
-use crate::{Config, Custody, Directory, Ingress, Outcome, Refused, SignError, Spec};
+use crate::{Config, Custody, Directory, Ingress, Outcome, Refused, SignError, Spec, Step};
 
 const PHRASE: &str = "test test test test test test test test test test test junk";
 
@@ -40,7 +40,12 @@ impl Fake {
             let sequence = entry.sequence;
             let result = if sequence == expected {
                 let packet_id = entry.packet_id.unwrap_or(0);
-                stored.push(Recent { packet_id, sequence, payload: entry.draft.payload });
+                stored.push(Recent {
+                    packet_id,
+                    sequence,
+                    payload: entry.draft.payload,
+                    unreleased: entry.exactly_once,
+                });
                 Ok(Stored { sequence, arrival: sequence })
             } else {
                 Err(AppendError::OutOfOrder { expected, got: sequence })
@@ -83,6 +88,15 @@ impl Journal for Fake {
         Ok(())
     }
 
+    fn release(&self, entry: Release) -> Result<(), Back<Release>> {
+        let mut stored = self.stored.lock().unwrap();
+        let found = stored.iter_mut().find(|r| r.unreleased && r.packet_id == entry.packet_id);
+        let known = found.map(|r| r.unreleased = false).is_some();
+        drop(stored);
+        (entry.reply)(Ok(known));
+        Ok(())
+    }
+
     async fn upsert_devices(&self, _: Vec<DeviceRow>) -> Result<(), Error> {
         Ok(())
     }
@@ -120,7 +134,8 @@ fn ingress(payload: &str, packet_id: u16, duplicate: bool) -> (Ingress, oneshot:
         let _ = answer.send(outcome);
     });
     let (topic, payload) = ("devices/dock-7/readings".into(), payload.into());
-    (Ingress { topic, payload, packet_id: Some(packet_id), duplicate, received_at_ms: 5, reply }, heard)
+    let (step, packet_id, exactly_once) = (Step::Publish, Some(packet_id), false);
+    (Ingress { step, topic, payload, packet_id, duplicate, exactly_once, received_at_ms: 5, reply }, heard)
 }
 
 fn offer(directory: &Directory, payload: &str, packet_id: u16, duplicate: bool) -> oneshot::Receiver<Outcome> {
@@ -270,6 +285,27 @@ async fn entries_of_a_dead_actor_that_come_in_late_are_found_again() {
     settle().await;
     assert_eq!(offer(&directory, "1", 1, true).await, Ok(Outcome::Repeated { sequence: 1 }));
     assert_eq!(fake.payloads(), ["1"]);
+}
+
+#[actix::test]
+async fn a_released_packet_id_is_free_for_the_same_code_again() {
+    let (fake, directory) = directory(16);
+    let exactly_once = |step, duplicate| {
+        let (ingress, heard) = ingress("1", 7, duplicate);
+        directory.offer(&id(), Ingress { step, exactly_once: true, ..ingress }).unwrap();
+        heard
+    };
+    let first = exactly_once(Step::Publish, false);
+    settle().await;
+    fake.commit();
+    assert_eq!(first.await, Ok(Outcome::Accepted { sequence: 1 }));
+    assert_eq!(exactly_once(Step::Publish, true).await, Ok(Outcome::Repeated { sequence: 1 }));
+    assert_eq!(exactly_once(Step::Release, false).await, Ok(Outcome::Released { known: true }));
+    assert_eq!(exactly_once(Step::Release, false).await, Ok(Outcome::Released { known: false }));
+    let second = exactly_once(Step::Publish, true);
+    settle().await;
+    fake.commit();
+    assert_eq!(second.await, Ok(Outcome::Accepted { sequence: 2 }));
 }
 
 #[actix::test]

@@ -21,10 +21,22 @@ pub struct Append {
     pub settlement: Settlement,
     /// The MQTT packet id of a QoS 1 publish, by which a redelivery is known after a restart.
     pub packet_id: Option<u16>,
+    /// A QoS 2 publish: its packet id is kept until it is released, and frees any older one with the same id.
+    pub exactly_once: bool,
     /// When the gateway received it, unix milliseconds.
     pub received_at_ms: u64,
     /// Hears the outcome.
     pub reply: Reply<Stored>,
+}
+
+/// The packet id of a QoS 2 publish may be used for another one from now on (PUBREL).
+pub struct Release {
+    /// Whose publish.
+    pub device: DeviceId,
+    /// Its packet id.
+    pub packet_id: u16,
+    /// Hears whether the id was in use.
+    pub reply: Reply<bool>,
 }
 
 /// A stored reading's place in the journal.
@@ -83,6 +95,15 @@ pub enum AppendError {
 impl fmt::Debug for Append {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Append").field("device", &self.device).field("sequence", &self.sequence).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Release")
+            .field("device", &self.device)
+            .field("packet_id", &self.packet_id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -31,7 +31,7 @@ pub struct DeviceState {
     pub recent: Vec<Recent>,
 }
 
-/// A stored QoS 1 publish.
+/// A stored QoS 1 or QoS 2 publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recent {
     /// The MQTT packet id it came with.
@@ -40,6 +40,8 @@ pub struct Recent {
     pub sequence: u64,
     /// Its stored payload.
     pub payload: Vec<u8>,
+    /// A QoS 2 publish whose packet id was not released yet.
+    pub unreleased: bool,
 }
 
 /// An accepted reading that no batch holds.

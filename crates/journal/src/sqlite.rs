@@ -23,7 +23,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use self::writer::{Command, Writer};
-use crate::{Append, Error, Refusal, Refused, metrics::Backlog};
+use crate::{Append, Error, Refusal, Refused, Release, metrics::Backlog};
 
 /// The database file in `data_dir`.
 const FILE: &str = "journal.sqlite";
@@ -178,6 +178,10 @@ impl Sqlite {
 
     fn send_refusal(&self, entry: Refusal) -> Result<(), Refused<Refusal>> {
         self.try_send(entry, Command::Refuse, |c| if let Command::Refuse(e) = c { Some(e) } else { None })
+    }
+
+    fn send_release(&self, entry: Release) -> Result<(), Refused<Release>> {
+        self.try_send(entry, Command::Release, |c| if let Command::Release(e) = c { Some(e) } else { None })
     }
 
     /// Runs `op` on the writer, inside the group's commit; answers after the fsync.

@@ -6,7 +6,7 @@ use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
     Account, Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion, OpenTransaction,
-    Opened, QuarantineRow, ReadingRow, Refusal, Refused, Totals, TransactionDraft, TransactionRow, Unsettled,
+    Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release, Totals, TransactionDraft, TransactionRow, Unsettled,
 };
 
 /// What the device actors need.
@@ -25,6 +25,12 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// As for [`append`](Self::append).
     fn quarantine(&self, entry: Refusal) -> Result<(), Refused<Refusal>>;
+
+    /// Hands the end of a QoS 2 delivery to the writer. Its reply comes after the fsync.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    fn release(&self, entry: Release) -> Result<(), Refused<Release>>;
 
     /// Announces devices (new or changed). Durable when it returns.
     async fn upsert_devices(&self, devices: Vec<DeviceRow>) -> Result<(), Error>;

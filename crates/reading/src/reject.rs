@@ -28,15 +28,13 @@ pub enum Reject {
     Retained,
     /// The packet breaks the MQTT standard.
     Malformed,
-    /// A QoS that this broker does not support for readings.
-    UnsupportedQos,
     /// The device is not configured, or no longer.
     UnknownDevice,
 }
 
 impl Reject {
     /// Every reason, for touching each metric label at start.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::Empty,
         Self::TooLong,
         Self::BadCharacter,
@@ -48,7 +46,6 @@ impl Reject {
         Self::ForeignTopic,
         Self::Retained,
         Self::Malformed,
-        Self::UnsupportedQos,
         Self::UnknownDevice,
     ];
 
@@ -66,7 +63,6 @@ impl Reject {
             Self::ForeignTopic => "foreign_topic",
             Self::Retained => "retained",
             Self::Malformed => "malformed",
-            Self::UnsupportedQos => "unsupported_qos",
             Self::UnknownDevice => "unknown_device",
         }
     }

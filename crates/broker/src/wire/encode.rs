@@ -2,12 +2,14 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::Version;
-use crate::config::Limits;
+use super::{TOPIC_ALIASES, Version};
+use crate::{acks::Answer, config::Limits};
 
 const CONNACK: u8 = 0x20;
 const PUBLISH: u8 = 0x30;
 const PUBACK: u8 = 0x40;
+const PUBREC: u8 = 0x50;
+const PUBCOMP: u8 = 0x70;
 const SUBACK: u8 = 0x90;
 const UNSUBACK: u8 = 0xB0;
 const PINGRESP: u8 = 0xD0;
@@ -17,7 +19,7 @@ const DISCONNECT: u8 = 0xE0;
 const SESSION_EXPIRY: u8 = 0x11;
 const REASON_STRING: u8 = 0x1F;
 const RECEIVE_MAXIMUM: u8 = 0x21;
-const MAXIMUM_QOS: u8 = 0x24;
+const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
 const RETAIN_AVAILABLE: u8 = 0x25;
 const MAXIMUM_PACKET_SIZE: u8 = 0x27;
 const WILDCARD_AVAILABLE: u8 = 0x28;
@@ -36,7 +38,9 @@ pub(crate) fn connack(out: &mut BytesMut, version: Version, code: u8, limits: Op
         properties.put_u32(0);
         properties.put_u8(RECEIVE_MAXIMUM);
         properties.put_u16(limits.in_flight.max(1));
-        properties.put_slice(&[MAXIMUM_QOS, 1, RETAIN_AVAILABLE, 0]);
+        properties.put_u8(TOPIC_ALIAS_MAXIMUM);
+        properties.put_u16(TOPIC_ALIASES);
+        properties.put_slice(&[RETAIN_AVAILABLE, 0]);
         properties.put_u8(MAXIMUM_PACKET_SIZE);
         properties.put_u32(limits.max_packet_bytes);
         properties.put_slice(&[WILDCARD_AVAILABLE, 0, SUBSCRIPTION_IDS_AVAILABLE, 0, SHARED_AVAILABLE, 0]);
@@ -49,9 +53,20 @@ pub(crate) fn connack(out: &mut BytesMut, version: Version, code: u8, limits: Op
     out.put_slice(&properties);
 }
 
-/// PUBACK. In 3.1.1 there is no code: success is implied.
-pub(crate) fn puback(out: &mut BytesMut, version: Version, packet_id: u16, code: u8, reason: Option<&str>) {
-    out.put_u8(PUBACK);
+/// PUBACK, PUBREC or PUBCOMP. In 3.1.1 there is no code: success is implied.
+pub(crate) fn acknowledge(
+    out: &mut BytesMut,
+    version: Version,
+    answer: Answer,
+    packet_id: u16,
+    code: u8,
+    reason: Option<&str>,
+) {
+    out.put_u8(match answer {
+        Answer::Puback => PUBACK,
+        Answer::Pubrec => PUBREC,
+        Answer::Pubcomp => PUBCOMP,
+    });
     if version == Version::V3 || (code == 0 && reason.is_none()) {
         out.put_u8(2);
         out.put_u16(packet_id);

@@ -1,7 +1,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
-use windlass_broker::{Limits, Qos, Verdict};
+use windlass_broker::{Limits, Qos, Step, Verdict};
 use windlass_reading::Reject;
 
 use crate::harness::{PATIENCE, accept, bench, bench_with, code_of, puback};
@@ -187,4 +187,96 @@ async fn an_independent_client_gets_a_thousand_acks_over_both_protocols() {
     }
     drop(sender.await.unwrap());
     intake.await.unwrap();
+}
+
+/// A PUBREL.
+fn pubrel(packet_id: u8) -> [u8; 4] {
+    [0x62, 2, 0, packet_id]
+}
+
+#[tokio::test]
+async fn an_exactly_once_publish_is_received_and_completed_only_when_both_are_durable() {
+    let mut bench = bench().await;
+    for version in [4, 5] {
+        let mut client = bench.client(version, "a").await;
+        client.send(&crate::harness::publish(version, 0x34, "devices/a/readings", b"42", Some(7))).await;
+        let publish = bench.publish().await;
+        assert_eq!((publish.step, publish.qos, publish.packet_id), (Step::Publish, Qos::ExactlyOnce, Some(7)));
+        client.hears_only_a_pong().await;
+        assert_eq!(accept(publish, 1), "42");
+        assert_eq!(client.packet().await.unwrap(), [0x50, 2, 0, 7]);
+        client.send(&pubrel(7)).await;
+        let release = bench.publish().await;
+        assert_eq!((release.step, release.device.as_str(), release.packet_id), (Step::Release, "a", Some(7)));
+        client.hears_only_a_pong().await;
+        let _ = release.reply.send(Verdict::Released { known: true });
+        assert_eq!(client.packet().await.unwrap(), [0x70, 2, 0, 7]);
+        // Again: the first PUBCOMP was lost.
+        client.send(&pubrel(7)).await;
+        let _ = bench.publish().await.reply.send(Verdict::Released { known: false });
+        let completed = client.packet().await.unwrap();
+        assert_eq!(completed[..4], [0x70, if version == 5 { 4 } else { 2 }, 0, 7]);
+        assert_eq!(completed.get(4), (version == 5).then_some(&0x92));
+    }
+}
+
+#[tokio::test]
+async fn a_refused_exactly_once_publish_ends_there_in_mqtt_5_and_goes_on_in_3_1_1() {
+    let mut bench = bench().await;
+    let mut five = bench.client(5, "a").await;
+    // More of them than a session may have open: each is over with its answer.
+    for n in 0..600u16 {
+        five.send(&crate::harness::publish(5, 0x34, "devices/a/readings", b"x", Some(n % 100 + 1))).await;
+        let _ = bench.publish().await.reply.send(Verdict::Rejected(Reject::BadCharacter));
+        let answer = five.packet().await.unwrap();
+        assert_eq!((answer[0], answer[4]), (0x50, 0x99));
+    }
+    let mut three = bench.client(4, "b").await;
+    three.send(&crate::harness::publish(4, 0x34, "devices/b/readings", b"x", Some(1))).await;
+    let _ = bench.publish().await.reply.send(Verdict::Rejected(Reject::BadCharacter));
+    assert_eq!(three.packet().await.unwrap(), [0x50, 2, 0, 1]);
+}
+
+#[tokio::test]
+async fn what_could_not_be_released_is_not_completed_and_too_many_open_end_the_session() {
+    let mut bench = bench().await;
+    let mut client = bench.client(5, "a").await;
+    client.send(&pubrel(7)).await;
+    drop(bench.publish().await);
+    client.hears_only_a_pong().await;
+    let mut sent = 0u64;
+    for n in 1..=257u16 {
+        client.send(&crate::harness::publish(5, 0x34, "devices/a/readings", b"1", Some(n))).await;
+        if n <= 256 {
+            sent += 1;
+            accept(bench.publish().await, sent);
+            assert_eq!(client.packet().await.unwrap()[0], 0x50);
+        }
+    }
+    assert_eq!(client.packet().await.unwrap(), [0xE0, 1, 0x93]);
+}
+
+#[tokio::test]
+async fn a_topic_alias_stands_for_its_topic_within_its_connection() {
+    let mut bench = bench().await;
+    let with_alias = |topic: &str, alias: u8| {
+        let mut body = vec![0, u8::try_from(topic.len()).unwrap()];
+        body.extend(topic.as_bytes());
+        body.extend([3, 0x23, 0, alias]);
+        body.extend(b"42");
+        let mut packet = vec![0x30, u8::try_from(body.len()).unwrap()];
+        packet.extend(body);
+        packet
+    };
+    let mut client = bench.client(5, "a").await;
+    client.send(&with_alias("devices/a/readings", 8)).await;
+    accept(bench.publish().await, 1);
+    client.send(&with_alias("", 8)).await;
+    let publish = bench.publish().await;
+    assert_eq!((publish.topic.as_str(), &publish.payload[..]), ("devices/a/readings", &b"42"[..]));
+    for (topic, alias, code) in [("", 1, 0x82), ("devices/a/readings", 9, 0x94), ("devices/a/readings", 0, 0x82)] {
+        let mut client = bench.client(5, "a").await;
+        client.send(&with_alias(topic, alias)).await;
+        assert_eq!(client.packet().await.unwrap(), [0xE0, 1, code], "{topic:?} {alias}");
+    }
 }

@@ -25,11 +25,37 @@ fn judge(device: &Device, payload: &[u8], packet_id: Option<u16>, duplicate: boo
 fn hand_over(device: &mut Device, payload: &[u8], packet_id: Option<u16>) -> u64 {
     match judge(device, payload, packet_id, false) {
         Judgement::Take { draft, sequence } => {
-            device.handed_over(sequence, packet_id, &draft);
+            device.handed_over(sequence, packet_id, false, &draft);
             sequence
         }
         other => panic!("{other:?}"),
     }
+}
+
+fn hand_over_exactly_once(device: &mut Device, payload: &[u8], packet_id: u16) -> u64 {
+    let Judgement::Take { draft, sequence } = judge(device, payload, Some(packet_id), false) else { panic!("taken") };
+    device.handed_over(sequence, Some(packet_id), true, &draft);
+    device.settled(sequence, &Ok(()));
+    sequence
+}
+
+#[test]
+fn an_exactly_once_publish_is_known_until_its_release_and_never_after() {
+    let mut d = device(Format::Digits, Settlement::Anchor, fresh());
+    assert_eq!(hand_over_exactly_once(&mut d, b"1", 7), 1);
+    for n in 0..100 {
+        let sequence = hand_over(&mut d, b"2", Some(100 + n));
+        d.settled(sequence, &Ok(()));
+    }
+    assert_eq!(judge(&d, b"1", Some(7), true), Judgement::Repeat { sequence: 1 });
+    d.release(7);
+    assert!(matches!(judge(&d, b"1", Some(7), true), Judgement::Take { sequence: 102, .. }));
+    // An id that was used again without a release belongs to the newer publish.
+    assert_eq!(hand_over_exactly_once(&mut d, b"3", 9), 102);
+    assert_eq!(hand_over_exactly_once(&mut d, b"4", 9), 103);
+    assert!(matches!(judge(&d, b"3", Some(9), true), Judgement::Take { .. }));
+    d.release(9);
+    assert!(matches!(judge(&d, b"4", Some(9), true), Judgement::Take { .. }));
 }
 
 fn down() -> Result<(), AppendError> {
@@ -66,7 +92,9 @@ fn a_repeat_is_the_newest_publish_of_its_packet_id_with_the_same_payload() {
 
 #[test]
 fn the_window_forgets_the_65th_publish_back() {
-    let recent = (1..=65u16).map(|n| Recent { packet_id: n, sequence: n.into(), payload: b"5".to_vec() }).collect();
+    let recent = (1..=65u16)
+        .map(|n| Recent { packet_id: n, sequence: n.into(), payload: b"5".to_vec(), unreleased: false })
+        .collect();
     let d = device(Format::Digits, Settlement::Anchor, DeviceState { last_sequence: 65, recent });
     assert!(matches!(judge(&d, b"5", Some(1), true), Judgement::Take { sequence: 66, .. }));
     assert_eq!(judge(&d, b"5", Some(2), true), Judgement::Repeat { sequence: 2 });
@@ -187,7 +215,7 @@ impl Naive {
             && !full
         {
             self.queue.push_back((*sequence, id.to_string()));
-            d.handed_over(*sequence, None, draft);
+            d.handed_over(*sequence, None, false, draft);
         }
         judgement
     }

@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -90,7 +91,12 @@ CREATE TABLE quarantine (
     received_at INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+ALTER TABLE readings ADD COLUMN unreleased INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX readings_unreleased ON readings(device, packet_id) WHERE unreleased = 1;
+",
+];
 
 /// Brings the schema to the newest version, one transaction for each step.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Error> {
@@ -113,4 +119,9 @@ pub(crate) fn check(connection: &Connection) -> Result<(), Error> {
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found == known { Ok(()) } else { Err(Error::Newer { found, known }) }
+}
+
+#[cfg(test)]
+pub(super) fn first_version() -> &'static str {
+    MIGRATIONS[0]
 }

@@ -8,8 +8,8 @@ use windlass_reading::{DeviceId, Draft, Format, Reject, Settlement};
 
 use super::*;
 use crate::{
-    AppendError, Attempt, BatchDraft, DeviceRow, Filter, Inclusion, Journal, Kind, Ledger, Listing, RunDraft, Span,
-    State, Stored, TransactionDraft,
+    AppendError, Attempt, BatchDraft, DeviceRow, Filter, Inclusion, Journal, Kind, Ledger, Listing, Release, RunDraft,
+    Span, State, Stored, TransactionDraft,
 };
 
 fn id(name: &str) -> DeviceId {
@@ -37,6 +37,11 @@ async fn open(dir: &TempDir) -> Sqlite {
 type Outcome = mpsc::Receiver<Result<Stored, AppendError>>;
 
 fn append(journal: &Sqlite, name: &str, settlement: Settlement, sequence: u64) -> Outcome {
+    append_packet(journal, name, settlement, sequence, (9, false))
+}
+
+/// With a packet id, and whether it was QoS 2.
+fn append_packet(journal: &Sqlite, name: &str, settlement: Settlement, sequence: u64, packet: (u16, bool)) -> Outcome {
     let (reply, outcome) = mpsc::channel();
     journal
         .append(Append {
@@ -45,7 +50,8 @@ fn append(journal: &Sqlite, name: &str, settlement: Settlement, sequence: u64) -
             sequence,
             draft: Draft { observed_at_ms: 5, payload: sequence.to_string().into_bytes(), message_id: None },
             settlement,
-            packet_id: Some(9),
+            packet_id: Some(packet.0),
+            exactly_once: packet.1,
             received_at_ms: 1_000 + sequence,
             reply: Box::new(move |r| reply.send(r).unwrap()),
         })
@@ -102,6 +108,61 @@ async fn sequences_are_stored_in_order_and_a_gap_is_refused() {
     assert_eq!(gap.recv().unwrap(), Err(AppendError::OutOfOrder { expected: 2, got: 3 }));
     assert_eq!(second.recv().unwrap().unwrap().sequence, 2);
     assert_eq!(stranger.recv().unwrap(), Err(AppendError::UnknownDevice));
+}
+
+fn release(journal: &Sqlite, name: &str, packet_id: u16) -> Result<bool, AppendError> {
+    let (reply, outcome) = mpsc::channel();
+    let reply = Box::new(move |r| reply.send(r).unwrap());
+    journal.release(Release { device: id(name), packet_id, reply }).unwrap();
+    outcome.recv().unwrap()
+}
+
+#[tokio::test]
+async fn a_qos_2_packet_id_is_kept_over_a_restart_until_its_release() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    append_packet(&journal, "a", Settlement::Anchor, 1, (7, true)).recv().unwrap().unwrap();
+    append_packet(&journal, "b", Settlement::Batch, 1, (7, true)).recv().unwrap().unwrap();
+    for sequence in 2..=200 {
+        append(&journal, "a", Settlement::Anchor, sequence).recv().unwrap().unwrap();
+    }
+    append_packet(&journal, "a", Settlement::Anchor, 201, (8, true)).recv().unwrap().unwrap();
+    // The id was used again without a release: the older publish is over.
+    append_packet(&journal, "a", Settlement::Anchor, 202, (8, true)).recv().unwrap().unwrap();
+    journal.close().await;
+    drop(journal);
+    let journal = open(&dir).await;
+    let kept = |name| -> Vec<(u16, u64)> {
+        let recent = journal.device(&id(name)).unwrap().unwrap().recent;
+        recent.iter().filter(|r| r.unreleased).map(|r| (r.packet_id, r.sequence)).collect()
+    };
+    assert_eq!(kept("a"), [(7, 1), (8, 202)]);
+    assert_eq!(release(&journal, "a", 7), Ok(true));
+    assert_eq!(release(&journal, "a", 7), Ok(false));
+    assert_eq!(release(&journal, "nobody", 7), Err(AppendError::UnknownDevice));
+    assert_eq!(kept("a"), [(8, 202)]);
+    assert_eq!(kept("b"), [(7, 1)], "another device's id is its own");
+}
+
+#[tokio::test]
+async fn a_journal_of_the_first_version_is_brought_up_to_date_with_its_readings() {
+    let dir = TempDir::new().unwrap();
+    std::fs::create_dir_all(dir.path()).unwrap();
+    let old = Connection::open(dir.path().join(FILE)).unwrap();
+    old.execute_batch(super::schema::first_version()).unwrap();
+    old.execute_batch(
+        "PRAGMA user_version = 1;
+         INSERT INTO devices (id, name, shard, format, settlement, epoch) VALUES (1, 'a', 0, 'digits', 'anchor', 1);
+         INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id, payload)
+         VALUES (1, 1, 1, 5, 5, 'anchor', 9, x'34');",
+    )
+    .unwrap();
+    drop(old);
+    let journal = open(&dir).await;
+    let state = journal.device(&id("a")).unwrap().unwrap();
+    assert_eq!((state.last_sequence, state.recent.len(), state.recent[0].unreleased), (1, 1, false));
+    append_packet(&journal, "a", Settlement::Anchor, 2, (9, true)).recv().unwrap().unwrap();
+    assert_eq!(release(&journal, "a", 9), Ok(true));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Account, Append, Attempt, BatchDraft, DeviceRow, DeviceState, Error, Inclusion, Journal, Kind, Ledger,
-    OpenTransaction, Opened, Recent, Refusal, Refused, TransactionDraft, Unsettled, metrics,
+    OpenTransaction, Opened, Recent, Refusal, Refused, Release, TransactionDraft, Unsettled, metrics,
 };
 
 /// How many of a device's latest QoS 1 publishes are remembered for redeliveries.
@@ -41,6 +41,10 @@ impl Journal for Sqlite {
         self.send_refusal(entry)
     }
 
+    fn release(&self, entry: Release) -> Result<(), Refused<Release>> {
+        self.send_release(entry)
+    }
+
     async fn upsert_devices(&self, devices: Vec<DeviceRow>) -> Result<(), Error> {
         self.write(move |c, _| write::upsert_devices(c, &devices)).await
     }
@@ -57,11 +61,18 @@ impl Journal for Sqlite {
                 .query_row([id], |row| u64_at(row, 0))?;
             let mut recent = c
                 .prepare_cached(
-                    "SELECT packet_id, sequence, payload FROM readings
-                     WHERE device = ?1 AND sequence > ?2 AND packet_id IS NOT NULL ORDER BY sequence",
+                    "SELECT packet_id, sequence, payload, unreleased FROM readings
+                     WHERE device = ?1 AND sequence > ?2 AND packet_id IS NOT NULL
+                     UNION SELECT packet_id, sequence, payload, unreleased FROM readings
+                     WHERE device = ?1 AND unreleased = 1 ORDER BY sequence",
                 )?
                 .query_map(params![id, last_sequence.saturating_sub(u64::from(RECENT)) as i64], |row| {
-                    Ok(Recent { packet_id: row.get(0)?, sequence: u64_at(row, 1)?, payload: row.get(2)? })
+                    Ok(Recent {
+                        packet_id: row.get(0)?,
+                        sequence: u64_at(row, 1)?,
+                        payload: row.get(2)?,
+                        unreleased: row.get(3)?,
+                    })
                 })?
                 .collect::<Result<Vec<_>, _>>()?;
             recent.shrink_to_fit();

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use windlass_reading::DeviceId;
 
 use crate::{
-    Append, AppendError, Error, Refusal, Reply, Stored,
+    Append, AppendError, Error, Refusal, Release, Reply, Stored,
     metrics::{self, Backlog},
 };
 
@@ -32,6 +32,7 @@ pub(super) type Job = Box<dyn FnOnce(&Connection, &mut Effects) -> (bool, After)
 pub(super) enum Command {
     Append(Append),
     Refuse(Refusal),
+    Release(Release),
     Write(Job),
     Close,
 }
@@ -103,6 +104,11 @@ impl Writer {
                     let stored = begun.clone().map_err(AppendError::Unavailable).and_then(|()| self.keep(&entry));
                     answers.push(answer(entry.reply, stored));
                 }
+                Command::Release(entry) => {
+                    let begun = begun.clone().map_err(AppendError::Unavailable);
+                    let freed = begun.and_then(|()| self.free(&entry.device, entry.packet_id));
+                    answers.push(answer(entry.reply, freed));
+                }
                 Command::Write(job) if begun.is_ok() => answers.push(self.run_job(job, &mut effects)),
                 // Dropped unanswered, which its caller takes for a failed commit.
                 Command::Write(_) => {}
@@ -156,10 +162,13 @@ impl Writer {
         if entry.sequence != expected {
             return Err(AppendError::OutOfOrder { expected, got: entry.sequence });
         }
+        if let (true, Some(packet_id)) = (entry.exactly_once, entry.packet_id) {
+            self.free(&entry.device, packet_id)?;
+        }
         self.connection
             .prepare_cached(
                 "INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id,
-                 message_id, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 message_id, payload, unreleased) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )
             .and_then(|mut s| {
                 s.execute(params![
@@ -172,11 +181,25 @@ impl Writer {
                     entry.packet_id,
                     entry.draft.message_id,
                     entry.draft.payload,
+                    entry.exactly_once,
                 ])
             })
             .map_err(|e| unavailable(&e))?;
         self.known.insert(entry.device.clone(), Known { last_sequence: expected, ..known });
         Ok(Stored { sequence: expected, arrival: self.connection.last_insert_rowid() as u64 })
+    }
+
+    /// Frees the packet id of a QoS 2 publish; says whether it was in use.
+    fn free(&mut self, device: &DeviceId, packet_id: u16) -> Result<bool, AppendError> {
+        let known = self.lookup(device).map_err(|e| unavailable(&e))?.ok_or(AppendError::UnknownDevice)?;
+        self.connection
+            .prepare_cached(
+                "UPDATE readings SET unreleased = 0, packet_id = NULL
+                 WHERE device = ?1 AND packet_id = ?2 AND unreleased = 1",
+            )
+            .and_then(|mut s| s.execute(params![known.row, packet_id]))
+            .map(|freed| freed > 0)
+            .map_err(|e| unavailable(&e))
     }
 
     fn keep(&self, entry: &Refusal) -> Result<u64, AppendError> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use windlass_broker::{Identity, Intake, Outbox, Publish, Refusal, Refused, Verdict};
+use windlass_broker::{Identity, Intake, Outbox, Publish, Qos, Refusal, Refused, Step, Verdict};
 use windlass_device::{Directory, Ingress, Outcome};
 use windlass_journal::{Journal, Sqlite};
 use windlass_reading::{DeviceId, Reject, Settlement};
@@ -42,6 +42,11 @@ impl Intake for Gate {
         // comes first takes it out of the slot.
         let (topic, payload) = (publish.topic.clone(), publish.payload.to_vec());
         let (packet_id, duplicate, received_at_ms) = (publish.packet_id, publish.duplicate, publish.received_at_ms);
+        let exactly_once = publish.qos == Qos::ExactlyOnce;
+        let step = match publish.step {
+            Step::Publish => windlass_device::Step::Publish,
+            Step::Release => windlass_device::Step::Release,
+        };
         let slot = Arc::new(Mutex::new(Some(publish)));
         let (answer, outbox, directory) = (slot.clone(), self.outbox.clone(), self.directory.clone());
         let reply = Box::new(move |outcome| {
@@ -51,7 +56,7 @@ impl Intake for Gate {
             }
             let _ = publish.reply.send(verdict(outcome));
         });
-        let ingress = Ingress { topic, payload, packet_id, duplicate, received_at_ms, reply };
+        let ingress = Ingress { step, topic, payload, packet_id, duplicate, exactly_once, received_at_ms, reply };
         let Err(refused) = self.directory.offer(&device, ingress) else { return Ok(()) };
         let Some(publish) = take(&slot) else { return Ok(()) };
         Err(match refused {
@@ -93,6 +98,7 @@ fn verdict(outcome: Outcome) -> Verdict {
     match outcome {
         Outcome::Accepted { sequence } => Verdict::Accepted { sequence },
         Outcome::Repeated { sequence } => Verdict::Repeated { sequence },
+        Outcome::Released { known } => Verdict::Released { known },
         Outcome::Rejected(reject) => Verdict::Rejected(reject),
         Outcome::Unavailable => Verdict::Unavailable,
     }
@@ -122,7 +128,7 @@ fn tell(outbox: &Outbox, publish: &Publish, outcome: Outcome, directory: &Direct
         Outcome::Rejected(reject) => {
             tell_error(outbox, &publish.device, &publish.topic, reject, publish.received_at_ms);
         }
-        Outcome::Unavailable => {}
+        Outcome::Released { .. } | Outcome::Unavailable => {}
     }
 }
 
