@@ -19,7 +19,7 @@ pub struct Client {
     stream: TcpStream,
     protocol: Protocol,
     /// PUBLISH packets that came while something else was waited for.
-    messages: VecDeque<Vec<u8>>,
+    messages: VecDeque<(u8, Vec<u8>)>,
 }
 
 fn text(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -148,27 +148,31 @@ impl Client {
     fn answer(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             match self.read()? {
-                (first, body) if first & 0xF0 == 0x30 => self.messages.push_back(body),
+                (first, body) if first & 0xF0 == 0x30 => self.messages.push_back((first, body)),
                 other => return Some(other),
             }
         }
     }
 
-    /// The next message: topic and payload.
+    /// The next message, topic and payload; acknowledged where that is asked for.
     pub fn message(&mut self) -> Option<(String, Vec<u8>)> {
-        let body = match self.messages.pop_front() {
-            Some(body) => body,
+        let (first, body) = match self.messages.pop_front() {
+            Some(message) => message,
             None => loop {
                 let (first, body) = self.read()?;
                 if first & 0xF0 == 0x30 {
-                    break body;
+                    break (first, body);
                 }
             },
         };
-        let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
-        let topic = String::from_utf8(body[2..2 + length].to_vec()).unwrap();
-        let skip = 2 + length + usize::from(self.protocol == Protocol::V5);
-        Some((topic, body[skip..].to_vec()))
+        let mut at = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let topic = String::from_utf8(body[2..at].to_vec()).unwrap();
+        if first & 0b0110 != 0 {
+            self.send(&[0x40, 2, body[at], body[at + 1]]);
+            at += 2;
+        }
+        at += usize::from(self.protocol == Protocol::V5);
+        Some((topic, body[at..].to_vec()))
     }
 
     /// DISCONNECT and close, at once.

@@ -66,6 +66,11 @@ fn free_ports<const N: usize>() -> [u16; N] {
     })
 }
 
+/// [`SECRET`] as the config wants it.
+fn secret_hash() -> String {
+    Sha256::digest(SECRET).iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+}
+
 impl Site {
     /// Devices as `(id, settlement, format)`; each has a custodial key. Nothing is started.
     pub fn new(devices: &[(&str, &str, &str)]) -> Self {
@@ -77,7 +82,7 @@ impl Site {
             "legal winner thank year wave sausage worth useful legal winner thank yellow",
         )
         .unwrap();
-        let hash: String = Sha256::digest(SECRET).iter().map(|b| format!("{b:02x}")).collect();
+        let secret = secret_hash();
         let listed = if devices.iter().any(|d| d.0 == "5446078") { "\"5446078\"" } else { "" };
         let mut text = format!(
             r#"data_dir = "data"
@@ -103,7 +108,7 @@ max_wait = "300ms"
         for (i, (id, settlement, format)) in devices.iter().enumerate() {
             write!(
                 text,
-                "[[devices]]\nid = \"{id}\"\nsecret = \"sha256:{hash}\"\nsettlement = \"{settlement}\"\n\
+                "[[devices]]\nid = \"{id}\"\nsecret = \"{secret}\"\nsettlement = \"{settlement}\"\n\
                  format = \"{format}\"\nkey = {{ custodial = {i} }}\n"
             )
             .unwrap();
@@ -123,6 +128,10 @@ max_wait = "300ms"
         site.start();
         site.until_ready();
         site
+    }
+
+    pub fn secret_hash(&self) -> String {
+        secret_hash()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -25,6 +25,50 @@ pub(crate) fn may_subscribe(id: &str, filter: &str) -> Result<(), u8> {
     }
 }
 
+/// Whether a user with the filters `allowed` may subscribe to `filter`; otherwise the reason code.
+pub(crate) fn may_listen(allowed: &[String], filter: &str) -> Result<(), u8> {
+    if filter.starts_with("$share/") {
+        return Err(SHARED_NOT_SUPPORTED);
+    }
+    let covered = allowed.iter().any(|wide| covers(wide, filter));
+    if is_filter(filter) && covered { Ok(()) } else { Err(NOT_AUTHORIZED) }
+}
+
+/// Whether `filter` is well formed and below `devices/`: the wildcards stand for whole levels, `#` for the last.
+pub fn is_filter(filter: &str) -> bool {
+    let mut levels = filter.split('/').peekable();
+    let mut good = filter.starts_with("devices/");
+    while let Some(level) = levels.next() {
+        good &= match level {
+            "#" => levels.peek().is_none(),
+            "+" => true,
+            _ => !level.contains(['+', '#', '\0']),
+        };
+    }
+    good
+}
+
+/// Whether every topic that `narrow` matches is one that `wide` matches. A topic is a filter that matches itself.
+pub(crate) fn covers(wide: &str, narrow: &str) -> bool {
+    let mut narrow = narrow.split('/');
+    for level in wide.split('/') {
+        match (level, narrow.next()) {
+            ("#", _) => return true,
+            (_, None | Some("#")) => return false,
+            ("+", Some(_)) => {}
+            (level, Some(other)) if level == other => {}
+            _ => return false,
+        }
+    }
+    narrow.next().is_none()
+}
+
+/// The device whose own topic this is.
+pub(crate) fn owner(topic: &str) -> Option<&str> {
+    let (id, _) = topic.strip_prefix("devices/")?.split_once('/')?;
+    Some(id)
+}
+
 /// Whether a will may go to `topic`.
 pub(crate) fn may_will(id: &str, topic: &str) -> bool {
     level(topic, id) == Some("status")
@@ -68,6 +112,44 @@ mod tests {
         me.topic = Some("5446078".into());
         assert!(may_publish(&me, "5446078"));
         assert!(may_publish(&me, "devices/5446078/readings"));
+    }
+
+    #[test]
+    fn a_user_hears_what_its_filters_cover_and_nothing_wider() {
+        let allowed = vec!["devices/+/receipts".to_owned(), "devices/dock-7/#".to_owned()];
+        for filter in [
+            "devices/+/receipts",
+            "devices/a/receipts",
+            "devices/dock-7/#",
+            "devices/dock-7/+",
+            "devices/dock-7/errors",
+        ] {
+            assert_eq!(may_listen(&allowed, filter), Ok(()), "{filter}");
+        }
+        for filter in [
+            "#",
+            "devices/#",
+            "devices/+/+",
+            "devices/+/errors",
+            "devices/dock-8/#",
+            "devices/a/receipts/x",
+            "$SYS/#",
+            "é",
+            "",
+        ] {
+            assert_eq!(may_listen(&allowed, filter), Err(NOT_AUTHORIZED), "{filter}");
+        }
+        assert_eq!(may_listen(&allowed, "$share/g/devices/+/receipts"), Err(SHARED_NOT_SUPPORTED));
+        for bad in ["devices/#/x", "devices/a#", "devices/+a/x", "a/b", "devices", "#", "devices/\0/x"] {
+            assert!(!is_filter(bad) && may_listen(&["devices/#".to_owned()], bad).is_err(), "{bad:?}");
+        }
+        assert!(
+            covers("devices/#", "devices/a/b")
+                && covers("devices/a/b", "devices/a/b")
+                && !covers("devices/+", "devices/a/b")
+        );
+        assert!(covers("devices/#", "devices") && !covers("devices/a", "devices"));
+        assert_eq!((owner("devices/a/receipts"), owner("devices/a"), owner("x/a/b")), (Some("a"), None, None));
     }
 
     #[test]

@@ -1,6 +1,13 @@
 //! The listeners: accept, count, hand over to a task each. Nothing slow happens in an accept loop.
 
-use std::{collections::HashSet, fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -8,14 +15,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Config, Error, Identities, Intake, Outbox,
     connection::{self, Front},
+    mailbox::Bounds,
     metrics,
-    registry::Registry,
     router::Hub,
+    sessions::Sessions,
+    store::{NotStored, SessionStore},
     transport::Transport,
 };
 
 /// After a failed accept (out of file descriptors) the loop rests, or it would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often sessions are looked through for those that are over.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// More than a session's own drain time: room for the last write.
 const GRACE: Duration = Duration::from_secs(11);
 
@@ -44,6 +55,7 @@ impl Broker {
         base: &Path,
         identities: Identities,
         intake: Arc<dyn Intake>,
+        store: Arc<dyn SessionStore>,
     ) -> Result<Self, Error> {
         let wrong = config.validate();
         if !wrong.is_empty() {
@@ -62,7 +74,11 @@ impl Broker {
         }
         let most = usize::try_from(config.limits.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
         let hub = Hub::start(most, config.limits.outbox_messages)?;
-        let front = Front { limits: config.limits, identities, intake, hub, registry: Registry::default() };
+        let bounds = Bounds { messages: config.limits.session_messages, bytes: config.limits.session_bytes };
+        let sessions = Sessions::new(bounds);
+        restore(&sessions, store.as_ref()).await?;
+        let guests = AtomicU64::new(1);
+        let front = Front { limits: config.limits, identities, intake, hub, sessions, store, guests };
         let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Ok(Self { listeners, addresses, front: Arc::new(front), places })
     }
@@ -79,7 +95,7 @@ impl Broker {
 
     /// Where receipts and errors to devices go.
     pub fn outbox(&self) -> Outbox {
-        Outbox::new(self.front.hub.clone())
+        Outbox::new(self.front.hub.clone(), self.front.sessions.clone())
     }
 
     /// Serves until `stop`. Then no socket is read any more, what is in is answered (within `drain_timeout`),
@@ -94,13 +110,36 @@ impl Broker {
             let (front, places) = (self.front.clone(), self.places.clone());
             accepting.spawn(accept(listener, door, front, places, connections.clone(), stop.clone()));
         }
+        let swept = tokio::spawn(sweep(self.front.clone()));
         while accepting.join_next().await.is_some() {}
+        swept.abort();
         connections.close();
         let grace = self.front.limits.drain_timeout + GRACE;
         if tokio::time::timeout(grace, connections.wait()).await.is_err() {
             tracing::warn!(connections = connections.len(), "connections did not end in time");
         }
         Ok(())
+    }
+}
+
+/// Takes back the sessions that were kept over a restart.
+async fn restore(sessions: &Sessions, store: &dyn SessionStore) -> Result<(), Error> {
+    let now = connection::now_ms();
+    for stored in store.all().await.map_err(|NotStored| Error::Sessions)? {
+        let away = stored.left_at_ms.map_or(0, |left| now.saturating_sub(left));
+        sessions.restore(stored, Duration::from_millis(away));
+    }
+    Ok(())
+}
+
+/// Ends the sessions whose time is over, and those of devices that are gone.
+async fn sweep(front: Arc<Front>) {
+    loop {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        let ended = front.sessions.sweep(|owner| front.identities.device(owner).is_none());
+        if !ended.is_empty() && front.store.forget(ended).await.is_err() {
+            tracing::warn!("sessions that are over could not be taken out of the store");
+        }
     }
 }
 

@@ -61,7 +61,14 @@ pub struct Limits {
     pub in_flight: u16,
     /// Filters of one session; one more is answered "quota exceeded".
     pub max_subscriptions: u16,
-    /// Messages to subscribers that wait for the router; beyond it they are dropped and counted.
+    /// How long a session is kept without a connection, at most. 3.1.1 clients without clean session get all of it.
+    #[serde(with = "humantime_serde")]
+    pub session_expiry: Duration,
+    /// Messages that a session keeps: those that wait, and those without a PUBACK. One more is dropped and counted.
+    pub session_messages: usize,
+    /// The same, in bytes of topic and payload.
+    pub session_bytes: usize,
+    /// Messages to users that wait for the router; beyond it they are dropped and counted.
     pub outbox_messages: usize,
     /// At shutdown, and after a client closes: how long verdicts are waited for.
     #[serde(with = "humantime_serde")]
@@ -83,6 +90,9 @@ impl Default for Limits {
             max_packet_bytes: 16 * 1024,
             in_flight: 20,
             max_subscriptions: 8,
+            session_expiry: Duration::from_secs(24 * 60 * 60),
+            session_messages: 1_000,
+            session_bytes: 256 * 1024,
             outbox_messages: 4_096,
             drain_timeout: Duration::from_secs(10),
         }
@@ -134,6 +144,8 @@ impl Limits {
         zero(self.connect_timeout.is_zero(), "connect_timeout");
         zero(self.in_flight == 0, "in_flight");
         zero(self.outbox_messages == 0, "outbox_messages");
+        zero(self.session_messages == 0, "session_messages");
+        zero(self.session_bytes == 0, "session_bytes");
         if !(MIN_PACKET_BYTES..=MAX_PACKET_BYTES).contains(&self.max_packet_bytes) {
             wrong.push(format!(
                 "broker.limits.max_packet_bytes: {} is not in {MIN_PACKET_BYTES}-{MAX_PACKET_BYTES}",

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -10,28 +13,34 @@ use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::oneshot,
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Limits,
+    Limits, acl,
     broker::Door,
     handshake::{self, Refusal},
-    identity::Identities,
+    identity::{Identities, Who},
     intake::Intake,
+    mailbox::{Message, Taker},
     metrics,
-    registry::{Registry, Seat},
     router::{Hub, Link},
     session::{End, Session},
+    sessions::Sessions,
+    store::{NotStored, SessionStore, Stored},
     transport::Io,
-    wire::{self, Connect, Decoder, Packet, Version},
+    wire::{self, Connack, Connect, Decoder, Packet, Version, Will},
 };
 
 /// Read at once, at most; a connection's buffer grows to one packet beyond it.
 const READ_BYTES: usize = 4 * 1024;
 /// The first byte of a connection: CONNECT, whose flags are reserved and zero.
 const CONNECT: u8 = 0x10;
+/// CONNACK codes for a session that could not be stored.
+const V3_UNAVAILABLE: u8 = 3;
+const V5_QUOTA_EXCEEDED: u8 = 0x97;
 /// A client that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the goodbye of TLS and WebSocket.
@@ -51,7 +60,10 @@ pub(crate) struct Front {
     pub(crate) identities: Identities,
     pub(crate) intake: Arc<dyn Intake>,
     pub(crate) hub: Hub,
-    pub(crate) registry: Registry,
+    pub(crate) sessions: Sessions,
+    pub(crate) store: Arc<dyn SessionStore>,
+    /// For the client ids of users that bring none.
+    pub(crate) guests: AtomicU64,
 }
 
 /// Serves one accepted socket until it ends.
@@ -72,17 +84,59 @@ pub(crate) async fn serve(front: Arc<Front>, stream: TcpStream, door: Arc<Door>,
     match handshake::decide(&connect, certified.as_deref(), &door.by_client_id, &front.identities) {
         Err(refusal) => {
             metrics::connect(refusal.outcome);
-            wire::connack(&mut wire.out, connect.version, refusal.code(connect.version), None);
-            let _ = wire.flush().await;
+            wire.refuse(refusal.code(connect.version), connect.version).await;
         }
-        Ok(identity) => {
-            metrics::connect(metrics::Connect::Accepted);
-            wire::connack(&mut wire.out, connect.version, 0, Some(&front.limits));
-            let session =
-                Session::new(identity, connect.version, &front.limits, front.intake.clone(), front.hub.clone());
-            Connection::new(front, wire, session, &connect).run(stop).await;
-        }
+        Ok(who) => match admit(&front, who, &connect, &mut wire.out).await {
+            Err(NotStored) => {
+                metrics::connect(metrics::Connect::Unavailable);
+                let code = if connect.version == Version::V3 { V3_UNAVAILABLE } else { V5_QUOTA_EXCEEDED };
+                wire.refuse(code, connect.version).await;
+            }
+            Ok(session) => {
+                metrics::connect(metrics::Connect::Accepted);
+                Connection::new(front, wire, session, connect).run(stop).await;
+            }
+        },
     }
+}
+
+/// Finds or makes the session, and writes the CONNACK that says which. A session that is to be kept is on disk first.
+async fn admit(front: &Arc<Front>, who: Who, connect: &Connect, out: &mut BytesMut) -> Result<Session, NotStored> {
+    let (owner, assigned) = match &who {
+        Who::Device(identity) => (identity.device.as_str().to_owned(), None),
+        // Not kept, and by no name that a device can have.
+        Who::User(user) => {
+            let number = front.guests.fetch_add(1, Ordering::Relaxed);
+            let assigned = connect.client_id.is_empty().then(|| format!("{}-{number}", user.name));
+            (format!("{}/{}", user.name, assigned.as_ref().unwrap_or(&connect.client_id)), assigned)
+        }
+    };
+    let most = front.limits.session_expiry;
+    let asked = match connect.version {
+        Version::V3 if connect.clean => Duration::ZERO,
+        Version::V3 => most,
+        Version::V5 => Duration::from_secs(connect.expiry_seconds.unwrap_or_default().into()),
+    };
+    let granted = if matches!(who, Who::User(_)) { Duration::ZERO } else { asked.min(most) };
+    let seat = front.sessions.enter(&owner, connect.clean, granted);
+    if granted.is_zero() && seat.is_stored() {
+        front.store.forget(vec![owner]).await?;
+        seat.set_stored(false);
+    } else if let Some(session) = seat.stored().filter(|_| !granted.is_zero()) {
+        front.store.keep(session).await?;
+        seat.set_stored(true);
+    }
+    let expiry_seconds = (granted != asked).then(|| u32::try_from(granted.as_secs()).unwrap_or(u32::MAX));
+    let connack = Connack {
+        code: 0,
+        session_present: seat.present,
+        expiry_seconds,
+        assigned_id: assigned.as_deref(),
+        limits: Some(&front.limits),
+        wildcards: matches!(who, Who::User(_)),
+    };
+    wire::connack(out, connect.version, &connack);
+    Ok(Session::new(who, seat, connect.version, &front.limits, front.intake.clone(), front.hub.clone()))
 }
 
 /// The socket with its buffers.
@@ -123,8 +177,7 @@ impl Wire {
                     Err(fault) => fault,
                 };
                 let Some((refusal, version)) = Refusal::of(fault) else { return Err(metrics::Connect::Malformed) };
-                wire::connack(&mut self.out, version, refusal.code(version), None);
-                let _ = self.flush().await;
+                self.refuse(refusal.code(version), version).await;
                 return Err(refusal.outcome);
             }
             match self.read().await {
@@ -132,6 +185,11 @@ impl Wire {
                 Ok(_) => {}
             }
         }
+    }
+
+    async fn refuse(&mut self, code: u8, version: Version) {
+        wire::connack(&mut self.out, version, &Connack { code, ..Connack::default() });
+        let _ = self.flush().await;
     }
 
     /// Cancel safe.
@@ -150,7 +208,7 @@ impl Wire {
         };
         match timeout(WRITE_TIMEOUT, written).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Client),
+            Ok(Err(_)) | Err(_) => Err(End::Lost),
         }
     }
 
@@ -165,14 +223,15 @@ struct Connection {
     front: Arc<Front>,
     wire: Wire,
     session: Session,
-    seat: Seat,
+    will: Option<Will>,
+    taken: Option<oneshot::Receiver<()>>,
     _open: metrics::Open,
     /// One and a half times the client's keep alive (MQTT 3.1.2.10); `None`: never checked.
     patience: Option<Duration>,
     heard: Instant,
     /// The socket is not read before this.
     slowed_until: Instant,
-    max_packet_bytes: Option<u32>,
+    taker: Taker,
     link: Option<Link>,
     relink_at: Option<Instant>,
     /// The client has closed its side; what it sent before is still taken.
@@ -183,6 +242,8 @@ struct Connection {
 enum Wake {
     Answer,
     Message(Option<(Bytes, Bytes)>),
+    /// The mailbox has something.
+    Rung,
     Read(std::io::Result<usize>),
     Retry,
     Relink,
@@ -192,20 +253,23 @@ enum Wake {
 }
 
 impl Connection {
-    fn new(front: Arc<Front>, wire: Wire, session: Session, connect: &Connect) -> Self {
-        let seat = front.registry.enter(&session.identity.device);
+    fn new(front: Arc<Front>, wire: Wire, mut session: Session, connect: Connect) -> Self {
+        let taken = session.seat.taken.take();
         let keep_alive = Duration::from_secs(u64::from(connect.keep_alive_seconds));
         let now = Instant::now();
+        let window = usize::from(connect.receive_maximum.unwrap_or(u16::MAX).min(front.limits.in_flight));
+        let (version, max_packet_bytes) = (connect.version, connect.max_packet_bytes);
         Self {
             front,
             wire,
             session,
-            seat,
+            will: connect.will,
+            taken,
             _open: metrics::Open::new(),
             patience: (!keep_alive.is_zero()).then(|| keep_alive * 3 / 2),
             heard: now,
             slowed_until: now,
-            max_packet_bytes: connect.max_packet_bytes,
+            taker: Taker { version, max_packet_bytes, window },
             link: None,
             relink_at: None,
             closed: false,
@@ -227,12 +291,14 @@ impl Connection {
         loop {
             let more = self.take_packets()?;
             self.keep_link_in_step().await;
+            self.store_changes().await?;
+            self.session.seat.write(self.taker, &mut self.wire.out);
             self.wire.flush().await?;
             if more {
                 continue;
             }
             if self.closed && self.session.has_room() && self.session.acks.is_empty() {
-                return Err(End::Client);
+                return Err(End::Lost);
             }
             let may_read = !self.closed && self.session.has_room();
             let slowed = self.slowed_until > Instant::now();
@@ -245,9 +311,10 @@ impl Connection {
             let wake = tokio::select! {
                 biased;
                 () = stop.cancelled() => Wake::End(End::ShuttingDown),
-                _ = &mut self.seat.taken => Wake::End(End::TakenOver),
+                () = taken(&mut self.taken) => Wake::End(End::TakenOver),
                 changed = changes.changed() => if changed.is_ok() { Wake::IdentitiesChanged } else { Wake::End(End::ShuttingDown) },
                 () = self.session.acks.ready() => Wake::Answer,
+                () = self.session.seat.rung() => Wake::Rung,
                 read = self.wire.read(), if may_read && !slowed => Wake::Read(read),
                 () = sleep_until(self.slowed_until), if may_read && slowed => Wake::Readable,
                 () = tokio::time::sleep(RETRY_AFTER), if self.session.held.is_some() => Wake::Retry,
@@ -272,17 +339,14 @@ impl Connection {
             }
             Wake::Relink => self.relink_at = None,
             Wake::Readable => {}
-            Wake::Message(Some((topic, payload))) => {
-                let out = &mut self.wire.out;
-                wire::publish(out, self.session.version, &topic, &payload, self.max_packet_bytes);
-            }
+            Wake::Rung => {}
+            Wake::Message(Some((topic, payload))) => self.hear(topic, payload),
             Wake::Message(None) => {
                 self.link = None;
                 self.relink_at = Some(Instant::now() + RELINK_AFTER);
             }
             Wake::IdentitiesChanged => {
-                let now = self.front.identities.find(self.session.identity.device.as_str());
-                if now.as_deref() != Some(self.session.identity.as_ref()) {
+                if self.front.identities.find(self.session.who.name()).as_ref() != Some(&self.session.who) {
                     return Err(End::Revoked);
                 }
             }
@@ -313,11 +377,34 @@ impl Connection {
         }
     }
 
+    /// A message of the router, for a user: with the highest QoS of the filters that it matches.
+    fn hear(&self, topic: Bytes, payload: Bytes) {
+        let text = std::str::from_utf8(&topic).unwrap_or_default();
+        let subscriptions = self.session.seat.subscriptions();
+        let at_least_once = subscriptions.iter().any(|(filter, qos)| *qos && acl::covers(filter, text));
+        self.session.seat.push(Message { topic, payload, at_least_once });
+    }
+
+    /// A kept session's new subscriptions are on disk before they are acknowledged.
+    async fn store_changes(&mut self) -> Result<(), End> {
+        let changed = std::mem::take(&mut self.session.changed);
+        if !changed || self.session.seat.expiry().is_zero() {
+            return Ok(());
+        }
+        match self.session.seat.stored() {
+            Some(session) => self.front.store.keep(session).await.map_err(|NotStored| End::Unavailable),
+            None => Ok(()),
+        }
+    }
+
     /// Opens, widens or rebuilds the router's link so that it carries exactly the session's subscriptions.
     async fn keep_link_in_step(&mut self) {
-        let wanted = &self.session.subscriptions;
+        if matches!(self.session.who, Who::Device(_)) {
+            return;
+        }
+        let wanted: BTreeSet<String> = self.session.seat.subscriptions().into_keys().collect();
         let have: BTreeSet<String> = self.link.as_ref().map(|l| l.topics().into_iter().collect()).unwrap_or_default();
-        if *wanted == have || self.relink_at.is_some() {
+        if wanted == have || self.relink_at.is_some() {
             return;
         }
         let link = self.link.take();
@@ -326,7 +413,7 @@ impl Connection {
         }
         let topics: Vec<String> = wanted.iter().cloned().collect();
         self.link = match link {
-            Some(link) if have.is_subset(wanted) => link.subscribe(topics).await,
+            Some(link) if have.is_subset(&wanted) => link.subscribe(topics).await,
             _ => self.front.hub.open(topics).await,
         };
         if self.link.is_none() {
@@ -360,6 +447,42 @@ impl Connection {
         }
         let _ = self.wire.flush().await;
         self.wire.close().await;
+        self.leave(end).await;
+    }
+
+    /// Leaves the session behind, to be kept or not, and sends the will where there is one and the end asks for it.
+    async fn leave(self, end: End) {
+        let (front, seat) = (self.front, self.session.seat);
+        let (owner, serial, expiry) = (seat.owner().to_owned(), seat.serial(), seat.expiry());
+        if let Some(session) = seat.stored().filter(|_| seat.is_stored()) {
+            let kept = if expiry.is_zero() {
+                front.store.forget(vec![owner.clone()]).await
+            } else {
+                front.store.keep(Stored { left_at_ms: Some(now_ms()), ..session }).await
+            };
+            if kept.is_err() {
+                tracing::warn!(%owner, "the end of a session could not be stored");
+            }
+        }
+        drop(seat);
+        let Some(will) = self.will.filter(|_| end != End::Client) else { return };
+        // It waits no longer than the session, and a client that comes back in time has none (MQTT 5 section 3.1.3.2.2).
+        let delay = Duration::from_secs(will.delay_seconds.into()).min(expiry);
+        let send = async move {
+            tokio::time::sleep(delay).await;
+            if delay.is_zero() || front.sessions.is_last(&owner, serial) {
+                front.hub.tell(will.topic, will.payload);
+            }
+        };
+        if delay.is_zero() { send.await } else { drop(tokio::spawn(send)) }
+    }
+}
+
+/// Resolves when a newer connection has taken over.
+async fn taken(taken: &mut Option<oneshot::Receiver<()>>) {
+    match taken {
+        Some(taken) => drop(taken.await),
+        None => std::future::pending().await,
     }
 }
 
@@ -371,6 +494,7 @@ async fn next_message(link: &mut Option<Link>) -> Option<(Bytes, Bytes)> {
     }
 }
 
-fn now_ms() -> u64 {
+/// Unix milliseconds.
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

@@ -28,6 +28,9 @@ pub enum Error {
         #[source]
         source: TlsError,
     },
+    /// The sessions that were kept could not be read: the journal failed.
+    #[error("kept sessions cannot be read")]
+    Sessions,
     /// The thread that feeds the router could not be started: the machine is out of threads.
     #[error("cannot start the router's thread")]
     Thread(#[source] std::io::Error),

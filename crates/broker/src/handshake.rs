@@ -1,13 +1,16 @@
 //! The first packet: who is this, and may it come in? Pure.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use crate::{
     acl,
-    identity::{Identities, Identity},
+    identity::{Identities, Who},
     metrics,
     wire::{Connect, Fault, Version},
 };
+
+/// Longest client id of a user.
+const MAX_CLIENT_ID_BYTES: usize = 128;
 
 /// Why a CONNECT is refused, in both protocols' codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,19 +53,19 @@ pub(crate) fn decide(
     certified: Option<&str>,
     by_client_id: &HashSet<String>,
     identities: &Identities,
-) -> Result<Arc<Identity>, Refusal> {
+) -> Result<Who, Refusal> {
     if connect.enhanced {
         return Err(Refusal::BAD_METHOD);
     }
-    let identity = match (&connect.username, &connect.password, certified) {
-        (None, None, Some(name)) => identities.find(name).ok_or(Refusal::NOT_AUTHORIZED)?,
+    let who = match (&connect.username, &connect.password, certified) {
+        (None, None, Some(name)) => identities.device(name).ok_or(Refusal::NOT_AUTHORIZED)?,
         (None, None, None) if by_client_id.contains(&connect.client_id) => {
-            identities.find(&connect.client_id).ok_or(Refusal::NOT_AUTHORIZED)?
+            identities.device(&connect.client_id).ok_or(Refusal::NOT_AUTHORIZED)?
         }
         (None, None, None) => return Err(Refusal::NOT_AUTHORIZED),
         // With a certificate some libraries insist on a user name: it is then a claim that the certificate must bear out.
         (Some(username), None, Some(name)) if username == name => {
-            identities.find(name).ok_or(Refusal::NOT_AUTHORIZED)?
+            identities.device(name).ok_or(Refusal::NOT_AUTHORIZED)?
         }
         (username, password, _) => {
             let username = username.as_deref().unwrap_or_default();
@@ -71,18 +74,25 @@ pub(crate) fn decide(
         }
     };
     // Who shows both a certificate and a secret must be the same device by both.
-    if certified.is_some_and(|name| name != identity.device.as_str()) {
+    if certified.is_some_and(|name| name != who.name()) {
         return Err(Refusal::NOT_AUTHORIZED);
     }
+    let id = match &who {
+        Who::Device(identity) => identity.device.as_str(),
+        // A user may come several times, with any client ids or none.
+        Who::User(_) if connect.will.is_some() => return Err(Refusal::NOT_AUTHORIZED),
+        Who::User(_) if connect.client_id.len() > MAX_CLIENT_ID_BYTES => return Err(Refusal::BAD_CLIENT_ID),
+        Who::User(_) => return Ok(who),
+    };
     // Client id and device id are bound, so no device can take another's session.
-    if connect.client_id != identity.device.as_str() {
+    if connect.client_id != id {
         return Err(Refusal::BAD_CLIENT_ID);
     }
     match &connect.will {
-        Some(will) if !acl::may_will(identity.device.as_str(), &will.topic) => Err(Refusal::NOT_AUTHORIZED),
+        Some(will) if !acl::may_will(id, &will.topic) => Err(Refusal::NOT_AUTHORIZED),
         Some(will) if will.exactly_once => Err(Refusal::WILL_QOS),
         Some(will) if will.retain => Err(Refusal::WILL_RETAIN),
-        _ => Ok(identity),
+        _ => Ok(who),
     }
 }
 
@@ -91,7 +101,9 @@ mod tests {
     use windlass_reading::DeviceId;
 
     use super::*;
-    use crate::{SecretHash, wire::Will};
+    use bytes::Bytes;
+
+    use crate::{Identity, SecretHash, User, wire::Will};
 
     fn connect(client_id: &str, credentials: Option<(&str, &str)>) -> Connect {
         Connect {
@@ -101,9 +113,28 @@ mod tests {
             password: credentials.map(|c| c.1.into()),
             keep_alive_seconds: 0,
             will: None,
+            clean: true,
+            expiry_seconds: None,
+            receive_maximum: None,
             max_packet_bytes: None,
             enhanced: false,
         }
+    }
+
+    fn user() -> User {
+        User { name: "desk".into(), secret: SecretHash::of(b"secret"), subscribe: vec!["devices/#".into()] }
+    }
+
+    #[test]
+    fn a_user_needs_its_secret_and_has_no_will() {
+        assert_eq!(decide_on(&connect("any", Some(("desk", "secret"))), &[]), Ok("desk".into()));
+        assert_eq!(decide_on(&connect("", Some(("desk", "secret"))), &[]), Ok("desk".into()));
+        assert_eq!(decide_on(&connect("a", Some(("desk", "wrong"))), &[]), Err((4, 0x86)));
+        assert_eq!(decide_on(&connect("desk", None), &["desk"]), Err((5, 0x87)));
+        assert_eq!(decide_with(&connect("desk", None), Some("desk"), &[]), Err((5, 0x87)));
+        let topic = "devices/a/status".into();
+        let will = Some(Will { topic, exactly_once: false, retain: false, payload: Bytes::new(), delay_seconds: 0 });
+        assert_eq!(decide_on(&Connect { will, ..connect("x", Some(("desk", "secret"))) }, &[]), Err((5, 0x87)));
     }
 
     fn decide_on(connect: &Connect, listed: &[&str]) -> Result<String, (u8, u8)> {
@@ -116,10 +147,10 @@ mod tests {
             secret: Some(SecretHash::of(b"secret")),
             topic: None,
         };
-        let identities = Identities::new(vec![device("a"), device("b")]);
+        let identities = Identities::new(vec![device("a"), device("b")], vec![user()]);
         let listed = listed.iter().map(|s| (*s).to_owned()).collect();
         decide(connect, certified, &listed, &identities)
-            .map(|i| i.device.to_string())
+            .map(|who| who.name().to_owned())
             .map_err(|r| (r.code(Version::V3), r.code(Version::V5)))
     }
 
@@ -158,7 +189,7 @@ mod tests {
     #[test]
     fn a_will_goes_to_the_own_status_topic_only() {
         let with = |topic: &str, exactly_once, retain| Connect {
-            will: Some(Will { topic: topic.into(), exactly_once, retain }),
+            will: Some(Will { topic: topic.into(), exactly_once, retain, payload: Bytes::new(), delay_seconds: 0 }),
             ..connect("a", Some(("a", "secret")))
         };
         assert_eq!(decide_on(&with("devices/a/status", false, false), &[]), Ok("a".into()));

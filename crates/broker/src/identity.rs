@@ -66,34 +66,75 @@ pub struct Identity {
     pub topic: Option<String>,
 }
 
-type Table = HashMap<String, Arc<Identity>>;
+/// A person or a dashboard: hears what its filters cover, and publishes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// MQTT user name; no device has it as its id.
+    pub name: String,
+    /// Always needed.
+    pub secret: SecretHash,
+    /// The filters that it may subscribe to, and any narrower one.
+    pub subscribe: Vec<String>,
+}
 
-/// All devices: a snapshot that connections look up in, replaced as a whole. Cloning shares it.
+/// Who a connection is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Who {
+    Device(Arc<Identity>),
+    User(Arc<User>),
+}
+
+impl Who {
+    /// Device id or user name.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Device(identity) => identity.device.as_str(),
+            Self::User(user) => &user.name,
+        }
+    }
+
+    fn secret(&self) -> Option<&SecretHash> {
+        match self {
+            Self::Device(identity) => identity.secret.as_ref(),
+            Self::User(user) => Some(&user.secret),
+        }
+    }
+}
+
+type Table = HashMap<String, Who>;
+
+/// All devices and users: a snapshot that connections look up in, replaced as a whole. Cloning shares it.
 #[derive(Clone)]
 pub struct Identities(watch::Sender<Arc<Table>>);
 
 impl Identities {
-    /// The devices that may connect. With the same id twice, the later one counts.
-    pub fn new(identities: Vec<Identity>) -> Self {
-        Self(watch::Sender::new(Arc::new(table(identities))))
+    /// Who may connect. With the same name twice the later one counts, and a device before a user.
+    pub fn new(devices: Vec<Identity>, users: Vec<User>) -> Self {
+        Self(watch::Sender::new(Arc::new(table(devices, users))))
     }
 
-    /// Puts other devices in place. Sessions of devices that are gone, or whose secret or topic changed, end.
-    pub fn replace(&self, identities: Vec<Identity>) {
-        self.0.send_replace(Arc::new(table(identities)));
+    /// Puts others in place. Sessions of those that are gone or changed end.
+    pub fn replace(&self, devices: Vec<Identity>, users: Vec<User>) {
+        self.0.send_replace(Arc::new(table(devices, users)));
     }
 
-    /// The device with this user name and password. Takes the same work for an unknown device.
-    pub(crate) fn authenticate(&self, username: &str, password: &[u8]) -> Option<Arc<Identity>> {
-        let identity = self.find(username);
+    /// Who has this user name and password. Takes the same work for an unknown name.
+    pub(crate) fn authenticate(&self, username: &str, password: &[u8]) -> Option<Who> {
+        let who = self.find(username);
         let nobody = SecretHash([0; 32]);
-        let secret = identity.as_ref().and_then(|i| i.secret.as_ref());
+        let secret = who.as_ref().and_then(Who::secret);
+        let known = secret.is_some();
         let matches = secret.unwrap_or(&nobody).matches(password);
-        identity.filter(|i| i.secret.is_some() && matches)
+        who.filter(|_| known && matches)
     }
 
-    pub(crate) fn find(&self, id: &str) -> Option<Arc<Identity>> {
-        self.0.borrow().get(id).cloned()
+    pub(crate) fn find(&self, name: &str) -> Option<Who> {
+        self.0.borrow().get(name).cloned()
+    }
+
+    /// The device with this id.
+    pub(crate) fn device(&self, id: &str) -> Option<Who> {
+        self.find(id).filter(|who| matches!(who, Who::Device(_)))
     }
 
     /// Resolves at each replacement.
@@ -102,13 +143,15 @@ impl Identities {
     }
 }
 
-fn table(identities: Vec<Identity>) -> Table {
-    identities.into_iter().map(|i| (i.device.as_str().to_owned(), Arc::new(i))).collect()
+fn table(devices: Vec<Identity>, users: Vec<User>) -> Table {
+    let users = users.into_iter().map(|user| Who::User(Arc::new(user)));
+    let devices = devices.into_iter().map(|device| Who::Device(Arc::new(device)));
+    users.chain(devices).map(|who| (who.name().to_owned(), who)).collect()
 }
 
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identities").field("devices", &self.0.borrow().len()).finish()
+        f.debug_struct("Identities").field("known", &self.0.borrow().len()).finish()
     }
 }
 
@@ -122,12 +165,12 @@ mod tests {
 
     #[test]
     fn only_the_right_secret_of_a_known_device_authenticates() {
-        let identities = Identities::new(vec![dock(Some(SecretHash::of(b"s3cret")))]);
+        let identities = Identities::new(vec![dock(Some(SecretHash::of(b"s3cret")))], Vec::new());
         assert!(identities.authenticate("dock-7", b"s3cret").is_some());
         assert!(identities.authenticate("dock-7", b"S3cret").is_none());
         assert!(identities.authenticate("dock-7", b"").is_none());
         assert!(identities.authenticate("dock-8", b"s3cret").is_none());
-        identities.replace(vec![dock(None)]);
+        identities.replace(vec![dock(None)], Vec::new());
         assert!(identities.authenticate("dock-7", b"s3cret").is_none());
         assert!(identities.authenticate("dock-7", b"").is_none());
     }

@@ -33,10 +33,11 @@ pub(crate) enum Connect {
     Limit,
     Tls,
     Websocket,
+    Unavailable,
 }
 
 impl Connect {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Accepted,
         Self::BadCredentials,
         Self::NotAuthorized,
@@ -49,6 +50,7 @@ impl Connect {
         Self::Limit,
         Self::Tls,
         Self::Websocket,
+        Self::Unavailable,
     ];
 
     fn as_str(self) -> &'static str {
@@ -65,6 +67,7 @@ impl Connect {
             Self::Limit => "limit",
             Self::Tls => "tls",
             Self::Websocket => "websocket",
+            Self::Unavailable => "unavailable",
         }
     }
 }

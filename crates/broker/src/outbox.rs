@@ -4,41 +4,43 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::router::Hub;
+use crate::{acl, router::Hub, sessions::Sessions};
 
 /// A handle for telling subscribers. Cheap to clone, never blocks.
 #[derive(Clone)]
-pub struct Outbox(Hub);
+pub struct Outbox {
+    hub: Hub,
+    sessions: Sessions,
+}
 
 impl Outbox {
-    pub(crate) fn new(hub: Hub) -> Self {
-        Self(hub)
+    pub(crate) fn new(hub: Hub, sessions: Sessions) -> Self {
+        Self { hub, sessions }
     }
 
-    /// Sends `payload` to the sessions that subscribed to `topic`, at most once. Without such a session nothing
-    /// happens; with a full queue the message is dropped and counted.
+    /// Sends `payload` to whoever has subscribed to `topic`: to the device whose topic it is, also when it is away and
+    /// its session is kept, and to users. Without anybody nothing happens; where there is no room it is dropped and
+    /// counted.
     pub fn tell(&self, topic: String, payload: Bytes) {
-        self.0.tell(topic, payload);
+        if let Some(owner) = acl::owner(&topic) {
+            self.sessions.tell(owner, &topic, payload.clone());
+        }
+        self.hub.tell(topic, payload);
     }
 
     /// Whether anybody has subscribed to anything: spares the work of composing messages.
     pub fn has_listeners(&self) -> bool {
-        self.0.has_listeners()
+        self.hub.has_listeners() || self.sessions.has_listeners()
     }
 
-    /// Whether a session has subscribed to `topic`.
+    /// Whether somebody has subscribed to `topic`.
     pub fn wants(&self, topic: &str) -> bool {
-        self.0.wants(topic)
-    }
-
-    /// Messages dropped so far because the queue was full.
-    pub fn dropped(&self) -> u64 {
-        self.0.dropped()
+        self.hub.wants(topic) || acl::owner(topic).is_some_and(|owner| self.sessions.wants(owner, topic))
     }
 }
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox").field("dropped", &self.dropped()).finish_non_exhaustive()
+        f.debug_struct("Outbox").finish_non_exhaustive()
     }
 }

@@ -1,9 +1,9 @@
 //! What a session does with each packet. Knows no socket: packets in, answers into a buffer, effects out.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -14,10 +14,11 @@ use crate::{
     Limits,
     acks::{Acks, Answer, Outcome, Owed},
     acl,
-    identity::Identity,
+    identity::{Identity, Who},
     intake::{Intake, Publish, Qos, Refusal, Refused, Step},
     metrics,
     router::Hub,
+    sessions::Seat,
     wire::{self, Fault, Packet, Published, Version},
 };
 
@@ -31,8 +32,10 @@ const UNRELEASED: usize = 256;
 /// Why a session ends, as the MQTT 5 DISCONNECT code; 3.1.1 only closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The client said goodbye or closed: no DISCONNECT is sent.
+    /// The client said goodbye: no DISCONNECT is sent, nor its will.
     Client,
+    /// The client closed without a goodbye, or asked for its will.
+    Lost,
     Malformed,
     Protocol,
     NotAuthorized,
@@ -44,6 +47,8 @@ pub(crate) enum End {
     Revoked,
     Retain,
     TooManyOpen,
+    /// The journal could not store what was asked for.
+    Unavailable,
     SubscriptionIds,
 }
 
@@ -51,7 +56,7 @@ impl End {
     /// The DISCONNECT reason code (MQTT 5 section 3.14.2.1).
     pub(crate) fn code(self) -> Option<u8> {
         Some(match self {
-            Self::Client => return None,
+            Self::Client | Self::Lost => return None,
             Self::Malformed => 0x81,
             Self::Protocol => 0x82,
             Self::NotAuthorized => 0x87,
@@ -63,6 +68,7 @@ impl End {
             Self::Revoked => 0x98,
             Self::Retain => 0x9A,
             Self::TooManyOpen => 0x93,
+            Self::Unavailable => 0x97,
             Self::SubscriptionIds => 0xA1,
         })
     }
@@ -89,13 +95,15 @@ struct Offered {
 
 /// One authenticated session.
 pub(crate) struct Session {
-    pub(crate) identity: Arc<Identity>,
+    pub(crate) who: Who,
+    pub(crate) seat: Seat,
     pub(crate) version: Version,
     pub(crate) acks: Acks,
     /// A publish that the intake gave back; nothing more is taken before it is in.
     pub(crate) held: Option<Publish>,
-    /// What is subscribed to; the shell keeps the router's link in step.
-    pub(crate) subscriptions: BTreeSet<String>,
+    /// Subscriptions have changed since they were last stored.
+    pub(crate) changed: bool,
+    max_expiry: Duration,
     aliases: BTreeMap<u16, String>,
     in_flight: usize,
     max_subscriptions: usize,
@@ -105,18 +113,21 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(
-        identity: Arc<Identity>,
+        who: Who,
+        seat: Seat,
         version: Version,
         limits: &Limits,
         intake: Arc<dyn Intake>,
         hub: Hub,
     ) -> Self {
         Self {
-            identity,
+            who,
+            seat,
             version,
             acks: Acks::default(),
             held: None,
-            subscriptions: BTreeSet::new(),
+            changed: false,
+            max_expiry: limits.session_expiry,
             aliases: BTreeMap::new(),
             in_flight: usize::from(limits.in_flight),
             max_subscriptions: usize::from(limits.max_subscriptions),
@@ -138,15 +149,21 @@ impl Session {
                 self.release(packet_id, now_ms);
                 Ok(())
             }
+            Packet::Acknowledge { packet_id } => {
+                if self.seat.acknowledge(packet_id) {
+                    Ok(())
+                } else {
+                    Err(End::Protocol)
+                }
+            }
             Packet::Subscribe { numbered: true, .. } => Err(End::SubscriptionIds),
             Packet::Subscribe { packet_id, filters, .. } => {
-                let codes: Vec<u8> = filters.into_iter().map(|filter| self.subscribe(filter)).collect();
+                let codes: Vec<u8> = filters.into_iter().map(|(filter, qos)| self.subscribe(filter, qos)).collect();
                 wire::suback(out, self.version, packet_id, &codes);
                 Ok(())
             }
             Packet::Unsubscribe { packet_id, filters } => {
-                let gone = |filter: &String| if self.subscriptions.remove(filter) { 0 } else { NO_SUBSCRIPTION };
-                let codes: Vec<u8> = filters.iter().map(gone).collect();
+                let codes: Vec<u8> = filters.iter().map(|filter| self.unsubscribe(filter)).collect();
                 wire::unsuback(out, self.version, packet_id, &codes);
                 Ok(())
             }
@@ -154,7 +171,17 @@ impl Session {
                 wire::pong(out);
                 Ok(())
             }
-            Packet::Disconnect => Err(End::Client),
+            Packet::Disconnect { with_will, expiry_seconds } => {
+                if let Some(seconds) = expiry_seconds {
+                    let expiry = Duration::from_secs(seconds.into()).min(self.max_expiry);
+                    // What was to end with its connection cannot be kept after all (MQTT 5 section 3.14.2.2.2).
+                    if self.seat.expiry().is_zero() && !expiry.is_zero() {
+                        return Err(End::Protocol);
+                    }
+                    self.seat.set_expiry(expiry);
+                }
+                Err(if with_will { End::Lost } else { End::Client })
+            }
         }
     }
 
@@ -181,7 +208,9 @@ impl Session {
         if let Some(alias) = publish.alias {
             self.resolve(alias, &mut publish.topic)?;
         }
-        let reject = if !acl::may_publish(&self.identity, &publish.topic) {
+        let Who::Device(identity) = &self.who else { return self.refuse_user(&publish) };
+        let identity = identity.clone();
+        let reject = if !acl::may_publish(&identity, &publish.topic) {
             Some(Reject::ForeignTopic)
         } else if publish.retain {
             Some(Reject::Retained)
@@ -189,7 +218,7 @@ impl Session {
             None
         };
         if let Some(reject) = reject {
-            return self.refuse(publish, reject, now_ms);
+            return self.refuse(&identity, publish, reject, now_ms);
         }
         let (qos, answer) = match (publish.qos, publish.packet_id) {
             (1, Some(id)) => (Qos::AtLeastOnce, Some((Answer::Puback, id))),
@@ -200,28 +229,30 @@ impl Session {
             return Err(End::TooManyOpen);
         }
         metrics::received(qos);
-        let forward = self.forward(&publish.payload);
+        let forward = self.forward(&identity, &publish.payload);
         let offered = Offered { step: Step::Publish, qos, answer, forward, now_ms };
-        self.hand_over(offered, publish.topic, publish.payload, publish.duplicate);
+        self.hand_over(&identity, offered, publish.topic, publish.payload, publish.duplicate);
         Ok(())
     }
 
     /// The end of a QoS 2 delivery. The packet id is free once that is on disk: a client that hears PUBCOMP uses it again.
     fn release(&mut self, packet_id: u16, now_ms: u64) {
+        let Who::Device(identity) = &self.who else { return };
+        let identity = identity.clone();
         self.acks.released(packet_id);
         let answer = Some((Answer::Pubcomp, packet_id));
         let offered = Offered { step: Step::Release, qos: Qos::ExactlyOnce, answer, forward: None, now_ms };
-        self.hand_over(offered, String::new(), Bytes::new(), false);
+        self.hand_over(&identity, offered, String::new(), Bytes::new(), false);
     }
 
-    fn hand_over(&mut self, offered: Offered, topic: String, payload: Bytes, duplicate: bool) {
+    fn hand_over(&mut self, identity: &Identity, offered: Offered, topic: String, payload: Bytes, duplicate: bool) {
         let (reply, verdict) = oneshot::channel();
         let Offered { step, qos, answer, forward, now_ms } = offered;
         let received = Instant::now();
         self.acks.push(Owed { answer, received, forward, outcome: Outcome::Awaited(verdict) });
         self.offer(Publish {
             step,
-            device: self.identity.device.clone(),
+            device: identity.device.clone(),
             topic,
             payload,
             qos,
@@ -247,11 +278,11 @@ impl Session {
     }
 
     /// What goes to subscribers of the device's readings once the publish is durable.
-    fn forward(&self, payload: &Bytes) -> Option<(String, Bytes)> {
+    fn forward(&self, identity: &Identity, payload: &Bytes) -> Option<(String, Bytes)> {
         if !self.hub.has_listeners() {
             return None;
         }
-        let topic = acl::readings_topic(self.identity.device.as_str());
+        let topic = acl::readings_topic(identity.device.as_str());
         self.hub.wants(&topic).then(|| (topic, payload.clone()))
     }
 
@@ -265,10 +296,10 @@ impl Session {
     }
 
     /// A publish that the front itself turns away: counted, kept, answered.
-    fn refuse(&mut self, publish: Published, reject: Reject, now_ms: u64) -> Result<(), End> {
+    fn refuse(&mut self, identity: &Identity, publish: Published, reject: Reject, now_ms: u64) -> Result<(), End> {
         metrics::rejected(reject);
         self.intake.refused(Refusal {
-            device: self.identity.device.clone(),
+            device: identity.device.clone(),
             topic: publish.topic,
             payload: publish.payload,
             reject,
@@ -279,8 +310,23 @@ impl Session {
             _ if self.version == Version::V3 => return Err(End::NotAuthorized),
             _ => {}
         }
-        let answer = if publish.qos == 2 { Answer::Pubrec } else { Answer::Puback };
-        if let Some(packet_id) = publish.packet_id {
+        self.answer_refused(publish.qos, publish.packet_id, reject);
+        Ok(())
+    }
+
+    /// Users hear and do not publish.
+    fn refuse_user(&mut self, publish: &Published) -> Result<(), End> {
+        metrics::rejected(Reject::ForeignTopic);
+        if self.version == Version::V3 {
+            return Err(End::NotAuthorized);
+        }
+        self.answer_refused(publish.qos, publish.packet_id, Reject::ForeignTopic);
+        Ok(())
+    }
+
+    fn answer_refused(&mut self, qos: u8, packet_id: Option<u16>, reject: Reject) {
+        let answer = if qos == 2 { Answer::Pubrec } else { Answer::Puback };
+        if let Some(packet_id) = packet_id {
             self.acks.push(Owed {
                 answer: Some((answer, packet_id)),
                 received: Instant::now(),
@@ -288,24 +334,28 @@ impl Session {
                 outcome: Outcome::Refused(acl::NOT_AUTHORIZED, reject.reason()),
             });
         }
-        Ok(())
     }
 
-    fn subscribe(&mut self, filter: String) -> u8 {
-        let refused = match acl::may_subscribe(self.identity.device.as_str(), &filter) {
-            Err(code) => Some(code),
-            Ok(()) if self.subscriptions.contains(&filter) => None,
-            Ok(()) if self.subscriptions.len() >= self.max_subscriptions => Some(QUOTA_EXCEEDED),
-            Ok(()) => {
-                self.subscriptions.insert(filter);
-                None
-            }
+    fn subscribe(&mut self, filter: String, at_least_once: bool) -> u8 {
+        let allowed = match &self.who {
+            Who::Device(identity) => acl::may_subscribe(identity.device.as_str(), &filter),
+            Who::User(user) => acl::may_listen(&user.subscribe, &filter),
         };
+        let refused = allowed.err().or_else(|| {
+            let room = self.seat.subscribe(filter, at_least_once, self.max_subscriptions);
+            self.changed |= room;
+            (!room).then_some(QUOTA_EXCEEDED)
+        });
         match refused {
-            // Messages go out with QoS 0, so that is what is granted.
-            None => 0,
+            None => u8::from(at_least_once),
             Some(_) if self.version == Version::V3 => V3_FAILURE,
             Some(code) => code,
         }
+    }
+
+    fn unsubscribe(&mut self, filter: &str) -> u8 {
+        let found = self.seat.unsubscribe(filter);
+        self.changed |= found;
+        if found { 0 } else { NO_SUBSCRIPTION }
     }
 }

@@ -10,7 +10,7 @@ use mqtt_protocol_core::mqtt::{
     result_code::MqttError,
 };
 
-pub(crate) use encode::{acknowledge, connack, disconnect, pong, publish, suback, unsuback};
+pub(crate) use encode::{Connack, Outgoing, acknowledge, connack, disconnect, pong, publish, suback, unsuback};
 
 const PUBLISH: u8 = 3;
 /// Topic aliases of one connection.
@@ -54,6 +54,12 @@ pub(crate) struct Connect {
     pub(crate) password: Option<Vec<u8>>,
     pub(crate) keep_alive_seconds: u16,
     pub(crate) will: Option<Will>,
+    /// Clean session, or clean start.
+    pub(crate) clean: bool,
+    /// MQTT 5 only; absent: 0.
+    pub(crate) expiry_seconds: Option<u32>,
+    /// QoS 1 messages that may wait for the client's PUBACK.
+    pub(crate) receive_maximum: Option<u16>,
     /// Largest packet that the client takes.
     pub(crate) max_packet_bytes: Option<u32>,
     /// Enhanced authentication (AUTH packets) was asked for.
@@ -64,6 +70,9 @@ pub(crate) struct Connect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Will {
     pub(crate) topic: String,
+    pub(crate) payload: Bytes,
+    /// How long after the connection's end it is sent.
+    pub(crate) delay_seconds: u32,
     pub(crate) exactly_once: bool,
     pub(crate) retain: bool,
 }
@@ -76,9 +85,14 @@ pub(crate) enum Packet {
     Release {
         packet_id: u16,
     },
+    /// PUBACK.
+    Acknowledge {
+        packet_id: u16,
+    },
+    /// Each filter with whether QoS 1 is asked for.
     Subscribe {
         packet_id: u16,
-        filters: Vec<String>,
+        filters: Vec<(String, bool)>,
         numbered: bool,
     },
     Unsubscribe {
@@ -86,7 +100,10 @@ pub(crate) enum Packet {
         filters: Vec<String>,
     },
     Ping,
-    Disconnect,
+    Disconnect {
+        with_will: bool,
+        expiry_seconds: Option<u32>,
+    },
 }
 
 /// A PUBLISH as it came.
@@ -181,9 +198,14 @@ fn connect_v3(raw: &RawPacket) -> Result<Connect, Fault> {
         keep_alive_seconds: packet.keep_alive(),
         will: packet.will_topic().map(|topic| Will {
             topic: topic.to_owned(),
+            payload: Bytes::copy_from_slice(packet.will_payload().unwrap_or_default()),
+            delay_seconds: 0,
             exactly_once: packet.will_qos() == WireQos::ExactlyOnce,
             retain: packet.will_retain(),
         }),
+        clean: packet.clean_session(),
+        expiry_seconds: None,
+        receive_maximum: None,
         max_packet_bytes: None,
         enhanced: false,
     })
@@ -191,8 +213,17 @@ fn connect_v3(raw: &RawPacket) -> Result<Connect, Fault> {
 
 fn connect_v5(raw: &RawPacket) -> Result<Connect, Fault> {
     let packet = raw.parse_exact(v5_0::Connect::parse)?;
-    let max_packet_bytes = packet.props().iter().find_map(|p| match p {
-        Property::MaximumPacketSize(size) => Some(size.val()),
+    let (mut max_packet_bytes, mut expiry_seconds, mut receive_maximum) = (None, None, None);
+    for property in packet.props() {
+        match property {
+            Property::MaximumPacketSize(size) => max_packet_bytes = Some(size.val()),
+            Property::SessionExpiryInterval(seconds) => expiry_seconds = Some(seconds.val()),
+            Property::ReceiveMaximum(most) => receive_maximum = Some(most.val()),
+            _ => {}
+        }
+    }
+    let delay_seconds = packet.will_props().iter().find_map(|p| match p {
+        Property::WillDelayInterval(seconds) => Some(seconds.val()),
         _ => None,
     });
     Ok(Connect {
@@ -203,9 +234,14 @@ fn connect_v5(raw: &RawPacket) -> Result<Connect, Fault> {
         keep_alive_seconds: packet.keep_alive(),
         will: packet.will_topic().map(|topic| Will {
             topic: topic.to_owned(),
+            payload: Bytes::copy_from_slice(packet.will_payload().unwrap_or_default()),
+            delay_seconds: delay_seconds.unwrap_or_default(),
             exactly_once: packet.will_qos() == WireQos::ExactlyOnce,
             retain: packet.will_retain(),
         }),
+        clean: packet.clean_start(),
+        expiry_seconds,
+        receive_maximum,
         max_packet_bytes,
         enhanced: packet.props().iter().any(|p| matches!(p, Property::AuthenticationMethod(_))),
     })
@@ -226,11 +262,32 @@ pub(crate) fn parse(version: Version, raw: &RawPacket) -> Result<Packet, Fault> 
         (8, _) => parse_subscribe(version, raw),
         (10, _) => parse_unsubscribe(version, raw),
         (12, _) if raw.remaining_length() == 0 => Ok(Packet::Ping),
-        (14, Version::V3) if raw.remaining_length() == 0 => Ok(Packet::Disconnect),
-        (14, Version::V5) => raw.parse_exact(v5_0::Disconnect::parse).map(|_| Packet::Disconnect).map_err(Fault::from),
+        (14, Version::V3) if raw.remaining_length() == 0 => {
+            Ok(Packet::Disconnect { with_will: false, expiry_seconds: None })
+        }
+        (14, Version::V5) => parse_disconnect(raw),
+        (4, Version::V3) => {
+            let packet_id = raw.parse_exact(v3_1_1::Puback::parse)?.packet_id();
+            Ok(Packet::Acknowledge { packet_id })
+        }
+        (4, Version::V5) => {
+            let packet_id = raw.parse_exact(v5_0::Puback::parse)?.packet_id();
+            Ok(Packet::Acknowledge { packet_id })
+        }
         (12 | 14, _) => Err(Fault::Malformed),
         _ => Err(Fault::Protocol),
     }
+}
+
+fn parse_disconnect(raw: &RawPacket) -> Result<Packet, Fault> {
+    let packet = raw.parse_exact(v5_0::Disconnect::parse)?;
+    let expiry_seconds = packet.props().iter().flatten().find_map(|p| match p {
+        Property::SessionExpiryInterval(seconds) => Some(seconds.val()),
+        _ => None,
+    });
+    // 0x00 alone says that all went well; without a code it is meant.
+    let with_will = packet.reason_code().is_some_and(|code| code as u8 != 0);
+    Ok(Packet::Disconnect { with_will, expiry_seconds })
 }
 
 fn parse_publish(version: Version, raw: &RawPacket) -> Result<Published, Fault> {
@@ -284,12 +341,13 @@ fn parse_subscribe(version: Version, raw: &RawPacket) -> Result<Packet, Fault> {
             (packet.packet_id(), packet.entries().clone(), numbered)
         }
     };
-    let filters: Vec<_> = entries.iter().map(|e| e.topic_filter().to_owned()).collect();
+    let filters: Vec<_> =
+        entries.iter().map(|e| (e.topic_filter().to_owned(), e.sub_opts().qos() != WireQos::AtMostOnce)).collect();
     // In 3.1.1 the upper six bits of the options are reserved.
     let reserved =
         |e: &mqtt_protocol_core::mqtt::packet::SubEntry| e.sub_opts().to_buffer().iter().any(|b| b & 0b1111_1100 != 0);
     let broken = packet_id == 0
-        || filters.iter().any(|f| f.is_empty() || f.contains('\0'))
+        || filters.iter().any(|(f, _)| f.is_empty() || f.contains('\0'))
         || (version == Version::V3 && entries.iter().any(reserved));
     if broken { Err(Fault::Malformed) } else { Ok(Packet::Subscribe { packet_id, filters, numbered }) }
 }

@@ -31,6 +31,19 @@ pub struct DeviceState {
     pub recent: Vec<Recent>,
 }
 
+/// An MQTT session that outlives its connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Whose.
+    pub device: String,
+    /// Filters, each with whether QoS 1 was asked for.
+    pub subscriptions: std::collections::BTreeMap<String, bool>,
+    /// How long it is kept without a connection.
+    pub expiry_seconds: u32,
+    /// When its connection ended, unix milliseconds; `None` while it has one.
+    pub left_at_ms: Option<u64>,
+}
+
 /// A stored QoS 1 or QoS 2 publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recent {

@@ -3,6 +3,7 @@
 mod convert;
 mod listing;
 mod schema;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod work;

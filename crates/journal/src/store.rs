@@ -6,7 +6,8 @@ use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
     Account, Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion, OpenTransaction,
-    Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release, Totals, TransactionDraft, TransactionRow, Unsettled,
+    Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release, SessionRow, Totals, TransactionDraft, TransactionRow,
+    Unsettled,
 };
 
 /// What the device actors need.
@@ -40,6 +41,19 @@ pub trait Journal: Send + Sync + 'static {
 
     /// The sequence of the reading that carried this message id, if it is stored. A short indexed read, blocking.
     fn find_message(&self, device: &DeviceId, message_id: &str) -> Result<Option<u64>, Error>;
+}
+
+/// What the broker keeps over a restart. Every write is durable when it returns.
+#[async_trait]
+pub trait Sessions: Send + Sync + 'static {
+    /// All sessions that are kept.
+    async fn sessions(&self) -> Result<Vec<SessionRow>, Error>;
+
+    /// Keeps a session in place of what was kept of its device.
+    async fn keep_session(&self, session: SessionRow) -> Result<(), Error>;
+
+    /// Forgets the sessions of these devices.
+    async fn forget_sessions(&self, devices: Vec<String>) -> Result<(), Error>;
 }
 
 /// What the chain actor needs. Every write is durable when it returns.

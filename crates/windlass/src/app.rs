@@ -4,6 +4,7 @@ mod herald;
 mod intake;
 mod reload;
 mod seed;
+mod sessions;
 mod signing;
 mod surface;
 
@@ -96,8 +97,10 @@ impl App {
         let standing = Arc::new(Mutex::new(Standing::default()));
         let gate = intake::Gate::new(directory.clone(), journal.clone());
         let told = gate.outbox();
-        let identities = Identities::new(intake::identities(config));
-        let broker = Broker::bind(config.broker.clone(), &config.base, identities.clone(), Arc::new(gate)).await?;
+        let identities = Identities::new(intake::identities(config), intake::users(config));
+        let archive = Arc::new(sessions::Archive(journal.clone()));
+        let broker =
+            Broker::bind(config.broker.clone(), &config.base, identities.clone(), Arc::new(gate), archive).await?;
         let certificates = broker.certificates();
         let broker_addresses = broker.local_addrs();
         let outbox = broker.outbox();

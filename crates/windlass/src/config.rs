@@ -4,6 +4,7 @@ mod device;
 mod load;
 #[cfg(test)]
 mod tests;
+mod user;
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 pub use device::{Device, KeySpec};
 pub use load::Invalid;
+pub use user::User;
 
 /// `[keys]`: where custodial device keys come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -39,6 +41,8 @@ pub struct Config {
     pub device: windlass_device::Config,
     /// The devices.
     pub devices: Vec<Device>,
+    /// People and dashboards that listen.
+    pub users: Vec<User>,
     /// The directory that relative paths start from: the config file's.
     #[serde(skip)]
     pub base: PathBuf,
@@ -58,6 +62,7 @@ impl Default for Config {
             http: windlass_http::Config::default(),
             device: windlass_device::Config::default(),
             devices: Vec::new(),
+            users: Vec::new(),
             base: PathBuf::new(),
             files: Vec::new(),
         }
@@ -81,6 +86,7 @@ impl Config {
         wrong.extend(self.http.validate());
         wrong.extend(self.device.validate());
         wrong.extend(device::validate(self));
+        wrong.extend(user::validate(self));
         wrong
     }
 

@@ -17,6 +17,7 @@ const DISCONNECT: u8 = 0xE0;
 
 /// MQTT 5 properties that are sent (MQTT 5 section 2.2.2.2).
 const SESSION_EXPIRY: u8 = 0x11;
+const ASSIGNED_CLIENT_ID: u8 = 0x12;
 const REASON_STRING: u8 = 0x1F;
 const RECEIVE_MAXIMUM: u8 = 0x21;
 const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
@@ -26,16 +27,38 @@ const WILDCARD_AVAILABLE: u8 = 0x28;
 const SUBSCRIPTION_IDS_AVAILABLE: u8 = 0x29;
 const SHARED_AVAILABLE: u8 = 0x2A;
 
-/// CONNACK. `code` is the protocol's own; the session is never present. `limits` only with success.
-pub(crate) fn connack(out: &mut BytesMut, version: Version, code: u8, limits: Option<&Limits>) {
+/// What a CONNACK says.
+#[derive(Debug, Default)]
+pub(crate) struct Connack<'a> {
+    /// The protocol's own code.
+    pub(crate) code: u8,
+    pub(crate) session_present: bool,
+    /// How long the session is kept, where that is not what the client asked for.
+    pub(crate) expiry_seconds: Option<u32>,
+    pub(crate) assigned_id: Option<&'a str>,
+    /// With success only.
+    pub(crate) limits: Option<&'a Limits>,
+    /// Whether filters may have wildcards.
+    pub(crate) wildcards: bool,
+}
+
+/// CONNACK.
+pub(crate) fn connack(out: &mut BytesMut, version: Version, connack: &Connack<'_>) {
     if version == Version::V3 {
-        out.put_slice(&[CONNACK, 2, 0, code]);
+        out.put_slice(&[CONNACK, 2, u8::from(connack.session_present), connack.code]);
         return;
     }
     let mut properties = BytesMut::new();
-    if let Some(limits) = limits {
+    if let Some(seconds) = connack.expiry_seconds {
         properties.put_u8(SESSION_EXPIRY);
-        properties.put_u32(0);
+        properties.put_u32(seconds);
+    }
+    if let Some((id, length)) = connack.assigned_id.and_then(|id| Some((id, u16::try_from(id.len()).ok()?))) {
+        properties.put_u8(ASSIGNED_CLIENT_ID);
+        properties.put_u16(length);
+        properties.put_slice(id.as_bytes());
+    }
+    if let Some(limits) = connack.limits {
         properties.put_u8(RECEIVE_MAXIMUM);
         properties.put_u16(limits.in_flight.max(1));
         properties.put_u8(TOPIC_ALIAS_MAXIMUM);
@@ -43,12 +66,13 @@ pub(crate) fn connack(out: &mut BytesMut, version: Version, code: u8, limits: Op
         properties.put_slice(&[RETAIN_AVAILABLE, 0]);
         properties.put_u8(MAXIMUM_PACKET_SIZE);
         properties.put_u32(limits.max_packet_bytes);
-        properties.put_slice(&[WILDCARD_AVAILABLE, 0, SUBSCRIPTION_IDS_AVAILABLE, 0, SHARED_AVAILABLE, 0]);
+        properties.put_slice(&[WILDCARD_AVAILABLE, u8::from(connack.wildcards)]);
+        properties.put_slice(&[SUBSCRIPTION_IDS_AVAILABLE, 0, SHARED_AVAILABLE, 0]);
     }
     out.put_u8(CONNACK);
     let length = properties.len();
-    variable(out, 2 + 1 + length);
-    out.put_slice(&[0, code]);
+    variable(out, 2 + variable_length(length) + length);
+    out.put_slice(&[u8::from(connack.session_present), connack.code]);
     variable(out, length);
     out.put_slice(&properties);
 }
@@ -105,27 +129,40 @@ fn acknowledge_filters(out: &mut BytesMut, version: Version, packet_id: u16, cod
     out.put_slice(codes);
 }
 
-/// PUBLISH with QoS 0. `false` when it cannot be expressed or is larger than the client takes: then nothing is sent.
+/// A message to a subscriber.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) topic: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    /// With one it is QoS 1, without QoS 0.
+    pub(crate) packet_id: Option<u16>,
+    pub(crate) duplicate: bool,
+}
+
+/// PUBLISH. `false` when it cannot be expressed or is larger than the client takes: then nothing is sent.
 pub(crate) fn publish(
     out: &mut BytesMut,
     version: Version,
-    topic: &[u8],
-    payload: &[u8],
+    message: &Outgoing<'_>,
     max_packet_bytes: Option<u32>,
 ) -> bool {
-    let Ok(topic_length) = u16::try_from(topic.len()) else { return false };
+    let Ok(topic_length) = u16::try_from(message.topic.len()) else { return false };
     let properties = usize::from(version == Version::V5);
-    let remaining = 2 + topic.len() + properties + payload.len();
+    let id = message.packet_id.map_or(0, |_| 2);
+    let remaining = 2 + message.topic.len() + id + properties + message.payload.len();
     let whole = 1 + variable_length(remaining) + remaining;
     if whole > max_packet_bytes.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)) {
         return false;
     }
-    out.put_u8(PUBLISH);
+    out.put_u8(PUBLISH | (u8::from(message.duplicate) << 3) | (u8::from(message.packet_id.is_some()) << 1));
     variable(out, remaining);
     out.put_u16(topic_length);
-    out.put_slice(topic);
+    out.put_slice(message.topic);
+    if let Some(packet_id) = message.packet_id {
+        out.put_u16(packet_id);
+    }
     out.put_bytes(0, properties);
-    out.put_slice(payload);
+    out.put_slice(message.payload);
     true
 }
 

@@ -18,7 +18,7 @@ fn what_a_client_must_not_send_is_told_apart() {
         (&[0xB0, 2, 0, 1], Protocol),                 // UNSUBACK
         (&[0xD0, 0], Protocol),                       // PINGRESP
         (&[0x10, 0], Protocol),                       // second CONNECT
-        (&[0x40, 2, 0, 1], Protocol),                 // PUBACK for nothing
+        (&[0x50, 2, 0, 1], Protocol),                 // PUBREC: QoS 2 is never sent
         (&[0x36, 5, 0, 1, b'a', 0, 1], Malformed),    // QoS 3
         (&[0x32, 5, 0, 1, b'a', 0, 0], Malformed),    // packet id 0
         (&[0x38, 3, 0, 1, b'a'], Malformed),          // DUP with QoS 0
@@ -74,7 +74,8 @@ fn a_connect_with_reserved_bits_or_another_level_is_refused() {
 fn what_is_sent_is_read_back_by_the_library() {
     let body = |out: &BytesMut| first(out).unwrap().unwrap();
     let mut out = BytesMut::new();
-    connack(&mut out, Version::V5, 0, Some(&Limits::default()));
+    let limits = Limits::default();
+    connack(&mut out, Version::V5, &Connack { limits: Some(&limits), ..Connack::default() });
     let read = body(&out).parse_exact(v5_0::Connack::parse).unwrap();
     assert!(!read.session_present());
     assert!(read.props().iter().any(|p| matches!(p, Property::ReceiveMaximum(m) if m.val() == 20)));
@@ -89,10 +90,11 @@ fn what_is_sent_is_read_back_by_the_library() {
     assert_eq!(body(&out).parse_exact(v5_0::Suback::parse).unwrap().reason_codes().len(), 2);
 
     let mut out = BytesMut::new();
-    assert!(publish(&mut out, Version::V5, b"t", &[b'x'; 300], None));
+    let message = Outgoing { topic: b"t", payload: &[b'x'; 300], packet_id: None, duplicate: false };
+    assert!(publish(&mut out, Version::V5, &message, None));
     let raw = body(&out);
     let PacketData::Publish(data) = &raw.data else { panic!() };
     let (read, _) = v5_0::Publish::parse(raw.flags(), data.clone()).unwrap();
     assert_eq!((read.topic_name(), read.payload().len()), ("t", 300));
-    assert!(!publish(&mut out, Version::V5, b"t", &[b'x'; 300], Some(300)));
+    assert!(!publish(&mut out, Version::V5, &message, Some(300)));
 }

@@ -1,7 +1,7 @@
 //! A broker on free ports, an intake whose verdicts the test gives, and clients of bare bytes.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     path::Path,
     sync::{
@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -21,8 +22,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use windlass_broker::{
-    Broker, Certificates, Config, Identities, Identity, Intake, Limits, Listener, Outbox, Publish, Refusal, Refused,
-    SecretHash, Verdict,
+    Broker, Certificates, Config, Identities, Identity, Intake, Limits, Listener, NotStored, Outbox, Publish, Refusal,
+    Refused, SecretHash, SessionStore, Stored, User, Verdict,
 };
 use windlass_reading::DeviceId;
 
@@ -49,8 +50,36 @@ impl Intake for Desk {
     }
 }
 
+/// Keeps sessions in memory, for as long as the test does.
+#[derive(Default)]
+pub struct Shelf(pub Mutex<BTreeMap<String, Stored>>);
+
+#[async_trait]
+impl SessionStore for Shelf {
+    async fn all(&self) -> Result<Vec<Stored>, NotStored> {
+        Ok(self.0.lock().unwrap().values().cloned().collect())
+    }
+
+    async fn keep(&self, session: Stored) -> Result<(), NotStored> {
+        self.0.lock().unwrap().insert(session.owner.clone(), session);
+        Ok(())
+    }
+
+    async fn forget(&self, owners: Vec<String>) -> Result<(), NotStored> {
+        self.0.lock().unwrap().retain(|owner, _| !owners.contains(owner));
+        Ok(())
+    }
+}
+
+/// A user that hears all receipts and status messages.
+pub fn desk() -> User {
+    let subscribe = vec!["devices/+/receipts".into(), "devices/+/status".into(), "devices/a/readings".into()];
+    User { name: "desk".into(), secret: SecretHash::of(b"secret of desk"), subscribe }
+}
+
 pub struct Bench {
     pub desk: Arc<Desk>,
+    pub shelf: Arc<Shelf>,
     pub publishes: mpsc::UnboundedReceiver<Publish>,
     pub identities: Identities,
     pub certificates: Certificates,
@@ -79,21 +108,22 @@ pub async fn bench_with(limits: Limits) -> Bench {
         Listener::plain(listen),
         Listener { identify_by_client_id: vec!["5446078".into()], ..Listener::plain(listen) },
     ];
-    bench_on(listeners, limits, Path::new("")).await
+    bench_on(listeners, limits, Path::new(""), Arc::default()).await
 }
 
 /// On given listeners, whose files are in `base`.
-pub async fn bench_on(listeners: Vec<Listener>, limits: Limits, base: &Path) -> Bench {
-    let identities =
-        Identities::new(vec![identity("a", None), identity("b", None), identity("5446078", Some("5446078"))]);
+pub async fn bench_on(listeners: Vec<Listener>, limits: Limits, base: &Path, shelf: Arc<Shelf>) -> Bench {
+    let devices = vec![identity("a", None), identity("b", None), identity("5446078", Some("5446078"))];
+    let identities = Identities::new(devices, vec![desk()]);
     let (sender, publishes) = mpsc::unbounded_channel();
     let desk = Arc::new(Desk { publishes: sender, full: AtomicUsize::new(0), refusals: Mutex::default() });
-    let broker = Broker::bind(Config { listeners, limits }, base, identities.clone(), desk.clone()).await.unwrap();
+    let config = Config { listeners, limits };
+    let broker = Broker::bind(config, base, identities.clone(), desk.clone(), shelf.clone()).await.unwrap();
     let certificates = broker.certificates();
     let (addresses, outbox, stop) = (broker.local_addrs(), broker.outbox(), CancellationToken::new());
     let stopped = stop.clone();
     let run = tokio::spawn(async move { broker.run(stopped).await.unwrap() });
-    Bench { desk, publishes, identities, certificates, outbox, addresses, stop, run }
+    Bench { desk, shelf, publishes, identities, certificates, outbox, addresses, stop, run }
 }
 
 impl Bench {
@@ -184,6 +214,30 @@ pub fn connect(version: u8, client_id: &str, credentials: Option<(&str, &str)>, 
         text(&mut body, username.as_bytes());
         text(&mut body, password.as_bytes());
     }
+    framed(0x10, &body)
+}
+
+/// A CONNECT of device `id` whose session is kept: for an hour in MQTT 5, for as long as the broker allows in 3.1.1.
+pub fn connect_kept(version: u8, id: &str, clean: bool) -> Vec<u8> {
+    connect_with(version, id, clean, None)
+}
+
+/// The same with a will on the own status topic, after so many seconds (MQTT 5).
+pub fn connect_with(version: u8, id: &str, clean: bool, will: Option<(&str, u8)>) -> Vec<u8> {
+    let mut body = Vec::new();
+    text(&mut body, b"MQTT");
+    body.extend([version, 0b1100_0000 | u8::from(clean) << 1 | u8::from(will.is_some()) << 2, 0, 0]);
+    body.extend(if version == 5 { &[5, 0x11, 0, 0, 0x0E, 0x10][..] } else { &[] });
+    text(&mut body, id.as_bytes());
+    if let Some((payload, delay)) = will {
+        if version == 5 {
+            body.extend([5, 0x18, 0, 0, 0, delay]);
+        }
+        text(&mut body, format!("devices/{id}/status").as_bytes());
+        text(&mut body, payload.as_bytes());
+    }
+    text(&mut body, id.as_bytes());
+    text(&mut body, format!("secret of {id}").as_bytes());
     framed(0x10, &body)
 }
 

@@ -82,7 +82,7 @@ async fn a_revoked_devices_session_ends_and_the_others_stay() {
     let mut stays = bench.client(5, "b").await;
     stays.hears_only_a_pong().await;
     revoked.hears_only_a_pong().await;
-    bench.identities.replace(vec![identity("b", None)]);
+    bench.identities.replace(vec![identity("b", None)], Vec::new());
     assert_eq!(revoked.packet().await.unwrap(), [0xE0, 1, 0x98]);
     assert_eq!(revoked.packet().await, None);
     stays.hears_only_a_pong().await;

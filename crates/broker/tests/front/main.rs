@@ -15,5 +15,7 @@ mod harness;
 mod identity;
 mod lifetime;
 mod metrics;
+mod sessions;
 mod subscribers;
 mod transports;
+mod users;

@@ -87,7 +87,7 @@ async fn secured(doors: Vec<(bool, Option<Tls>)>) -> (Bench, Authority, TempDir)
     let plain = Listener::plain(([127, 0, 0, 1], 0).into());
     let listeners = doors.into_iter().map(|(websocket, tls)| Listener { websocket, tls, ..plain.clone() }).collect();
     let limits = Limits { connect_timeout: Duration::from_secs(2), ..Limits::default() };
-    (bench_on(listeners, limits, dir.path()).await, authority, dir)
+    (bench_on(listeners, limits, dir.path(), Arc::default()).await, authority, dir)
 }
 
 async fn shake(bench: &Bench, door: usize, connector: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -95,6 +95,14 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT RO
     "
 ALTER TABLE readings ADD COLUMN unreleased INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX readings_unreleased ON readings(device, packet_id) WHERE unreleased = 1;
+",
+    "
+CREATE TABLE sessions (
+    device TEXT PRIMARY KEY,
+    subscriptions TEXT NOT NULL,
+    expiry_seconds INTEGER NOT NULL,
+    left_at INTEGER
+) STRICT, WITHOUT ROWID;
 ",
 ];
 

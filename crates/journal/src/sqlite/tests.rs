@@ -9,7 +9,7 @@ use windlass_reading::{DeviceId, Draft, Format, Reject, Settlement};
 use super::*;
 use crate::{
     AppendError, Attempt, BatchDraft, DeviceRow, Filter, Inclusion, Journal, Kind, Ledger, Listing, Release, RunDraft,
-    Span, State, Stored, TransactionDraft,
+    SessionRow, Sessions, Span, State, Stored, TransactionDraft,
 };
 
 fn id(name: &str) -> DeviceId {
@@ -142,6 +142,27 @@ async fn a_qos_2_packet_id_is_kept_over_a_restart_until_its_release() {
     assert_eq!(release(&journal, "nobody", 7), Err(AppendError::UnknownDevice));
     assert_eq!(kept("a"), [(8, 202)]);
     assert_eq!(kept("b"), [(7, 1)], "another device's id is its own");
+}
+
+#[tokio::test]
+async fn sessions_are_kept_over_a_restart_until_they_are_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    let session = |device: &str, left_at_ms| SessionRow {
+        device: device.into(),
+        subscriptions: std::collections::BTreeMap::from([(format!("devices/{device}/receipts"), true)]),
+        expiry_seconds: u32::MAX,
+        left_at_ms,
+    };
+    for (device, left) in [("a", None), ("b", None), ("a", Some(7))] {
+        journal.keep_session(session(device, left)).await.unwrap();
+    }
+    journal.close().await;
+    drop(journal);
+    let journal = open(&dir).await;
+    assert_eq!(journal.sessions().await.unwrap(), [session("a", Some(7)), session("b", None)]);
+    journal.forget_sessions(vec!["a".into(), "nobody".into()]).await.unwrap();
+    assert_eq!(journal.sessions().await.unwrap(), [session("b", None)]);
 }
 
 #[tokio::test]

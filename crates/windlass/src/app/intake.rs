@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use windlass_broker::{Identity, Intake, Outbox, Publish, Qos, Refusal, Refused, Step, Verdict};
+use windlass_broker::{Identity, Intake, Outbox, Publish, Qos, Refusal, Refused, Step, User, Verdict};
 use windlass_device::{Directory, Ingress, Outcome};
 use windlass_journal::{Journal, Sqlite};
 use windlass_reading::{DeviceId, Reject, Settlement};
@@ -152,6 +152,15 @@ pub(super) fn identities(config: &Config) -> Vec<Identity> {
             topic: device.topic.clone(),
         })
         .collect()
+}
+
+/// The people and dashboards that may listen.
+pub(super) fn users(config: &Config) -> Vec<User> {
+    // `validate` has read every secret once; a user whose secret is not readable is left out.
+    let user = |user: &crate::config::User| {
+        Some(User { name: user.name.clone(), secret: user.secret.parse().ok()?, subscribe: user.subscribe.clone() })
+    };
+    config.users.iter().filter_map(user).collect()
 }
 
 pub(crate) fn now_ms() -> u64 {

@@ -93,7 +93,7 @@ impl Reloader {
         seed::devices(&next, &self.journal, custody.as_ref()).await?;
         // From here on nothing can fail.
         self.directory.replace(seed::specs(&next));
-        self.identities.replace(intake::identities(&next));
+        self.identities.replace(intake::identities(&next), intake::users(&next));
         for problem in self.certificates.reload() {
             tracing::error!("certificates changed while they were read: {problem}");
         }
@@ -101,6 +101,7 @@ impl Reloader {
             tracing::error!("the chain side is too busy to read the devices again; reload once more");
         }
         self.running.devices = next.devices;
+        self.running.users = next.users;
         self.running.settlement.default = next.settlement.default;
         self.running.files = next.files;
         self.seen = stamps(&self.running);
@@ -111,5 +112,5 @@ impl Reloader {
 /// The tables that a reload leaves as they are.
 fn fixed_tables(config: &Config) -> anyhow::Result<Vec<(String, serde_json::Value)>> {
     let serde_json::Value::Object(tables) = serde_json::to_value(config)? else { bail!("a config is a table") };
-    Ok(tables.into_iter().filter(|(name, _)| name != "devices").collect())
+    Ok(tables.into_iter().filter(|(name, _)| name != "devices" && name != "users").collect())
 }

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use super::{Config, Device};
 
 /// The tables and keys at the top of the file.
-const TOP: [&str; 9] =
-    ["data_dir", "broker", "chain", "settlement", "keys", "http", "device", "devices", "devices_file"];
+const TOP: [&str; 10] =
+    ["data_dir", "broker", "chain", "settlement", "keys", "http", "device", "devices", "devices_file", "users"];
 
 /// Every problem of a config.
 #[derive(Debug)]
@@ -77,7 +77,8 @@ fn read(file: &Path, problems: &mut Vec<String>) -> Option<Config> {
         keys: tables.table("keys").unwrap_or_default(),
         http: tables.table("http").unwrap_or_default(),
         device: tables.table("device").unwrap_or_default(),
-        devices: tables.devices(),
+        devices: tables.list("devices"),
+        users: tables.list("users"),
         base,
         files: vec![file.to_owned()],
     };
@@ -100,7 +101,7 @@ fn included(path: &Path, problems: &mut Vec<String>) -> Vec<Device> {
             .map_err(|e| format!("devices_file {name}: {e}"))
     });
     match parsed {
-        Ok(source) => Tables { source: &source, problems }.devices(),
+        Ok(source) => Tables { source: &source, problems }.list("devices"),
         Err(problem) => {
             problems.push(problem);
             Vec::new()
@@ -135,17 +136,17 @@ impl Tables<'_> {
         }
     }
 
-    /// Each device by itself, so that one wrong entry does not hide the next.
-    fn devices(&mut self) -> Vec<Device> {
-        let Some(entries) = self.table::<Vec<config::Value>>("devices") else { return Vec::new() };
-        let mut devices = Vec::new();
+    /// Each entry of a list by itself, so that one wrong entry does not hide the next.
+    fn list<T: DeserializeOwned>(&mut self, name: &str) -> Vec<T> {
+        let Some(entries) = self.table::<Vec<config::Value>>(name) else { return Vec::new() };
+        let mut good = Vec::new();
         for (i, entry) in entries.into_iter().enumerate() {
             match entry.try_deserialize() {
-                Ok(device) => devices.push(device),
-                Err(error) => self.problems.push(format!("devices[{i}]: {}", told(&error))),
+                Ok(value) => good.push(value),
+                Err(error) => self.problems.push(format!("{name}[{i}]: {}", told(&error))),
             }
         }
-        devices
+        good
     }
 }
 
