@@ -76,11 +76,7 @@ fn a_kept_session_hears_what_it_missed_even_over_kill_nine_and_a_user_hears_ever
     let output = screen.wait_with_output().unwrap();
     let heard = String::from_utf8(output.stdout).unwrap();
     assert!(["accepted", "mined", "final"].iter().all(|state| heard.contains(&format!("\"{state}\""))), "{heard}");
-    let output = mosquitto("mosquitto_sub", &site, "mqttv311")
-        .args(["-c", "-W", "3"])
-        .args(receipts)
-        .output()
-        .unwrap();
+    let output = mosquitto("mosquitto_sub", &site, "mqttv311").args(["-c", "-W", "3"]).args(receipts).output().unwrap();
     let heard = String::from_utf8(output.stdout).unwrap();
     assert!(heard.contains("\"mined\"") && heard.contains("\"final\""), "{heard}");
     assert_consistent(&site, &[("m-1".into(), "4006381333931".into())]);

@@ -153,6 +153,7 @@ impl Gateway {
                 draft: Draft { observed_at_ms: now, payload: payload.into(), message_id: None },
                 settlement,
                 packet_id: None,
+                exactly_once: false,
                 received_at_ms: now,
                 reply: Box::new(move |r| reply.send(r).unwrap()),
             })
