@@ -18,7 +18,7 @@ fn the_scanners_digits_are_in_get_and_keep_their_leading_zeros() {
     until("the first is stored", || (site.readings().len() == 1).then_some(()));
     let (mut listener, code) = Client::connect(site.bare, Protocol::V311, "5446078", None);
     assert_eq!(code, Some(0));
-    assert_eq!(listener.subscribe("devices/5446078/receipts"), Some(0));
+    assert_eq!(listener.subscribe("devices/5446078/receipts"), Some(1));
     let receipt = loop {
         let (topic, payload) = listener.message().expect("a receipt");
         assert_eq!(topic, "devices/5446078/receipts");

@@ -14,7 +14,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config, Error, Identities, Intake, Outbox,
-    connection::{self, Front},
+    connection::now_ms,
+    front::{self, Front},
     mailbox::Bounds,
     metrics,
     router::Hub,
@@ -124,7 +125,7 @@ impl Broker {
 
 /// Takes back the sessions that were kept over a restart.
 async fn restore(sessions: &Sessions, store: &dyn SessionStore) -> Result<(), Error> {
-    let now = connection::now_ms();
+    let now = now_ms();
     for stored in store.all().await.map_err(|NotStored| Error::Sessions)? {
         let away = stored.left_at_ms.map_or(0, |left| now.saturating_sub(left));
         sessions.restore(stored, Duration::from_millis(away));
@@ -168,7 +169,7 @@ async fn accept(
             metrics::connect(metrics::Connect::Limit);
             continue;
         };
-        let served = connection::serve(front.clone(), stream, door.clone(), stop.clone());
+        let served = front::serve(front.clone(), stream, door.clone(), stop.clone());
         connections.spawn(async move {
             served.await;
             drop(place);

@@ -1,50 +1,31 @@
-//! One socket: reads, hands packets to the session, writes what is owed. A plain task.
+//! One authenticated connection: reads, hands packets to the session, writes what is owed. A plain task.
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     sync::oneshot,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Limits, acl,
-    broker::Door,
-    handshake::{self, Refusal},
-    identity::{Identities, Who},
-    intake::Intake,
+    acl,
+    front::Front,
+    identity::Who,
     mailbox::{Message, Taker},
     metrics,
-    router::{Hub, Link},
+    router::Link,
     session::{End, Session},
-    sessions::Sessions,
-    store::{NotStored, SessionStore, Stored},
-    transport::Io,
-    wire::{self, Connack, Connect, Decoder, Packet, Version, Will},
+    socket::Socket,
+    store::{NotStored, Stored},
+    wire::{self, Connect, Packet, Version, Will},
 };
 
-/// Read at once, at most; a connection's buffer grows to one packet beyond it.
-const READ_BYTES: usize = 4 * 1024;
-/// The first byte of a connection: CONNECT, whose flags are reserved and zero.
-const CONNECT: u8 = 0x10;
-/// CONNACK codes for a session that could not be stored.
-const V3_UNAVAILABLE: u8 = 3;
-const V5_QUOTA_EXCEEDED: u8 = 0x97;
-/// A client that takes nothing for so long is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the goodbye of TLS and WebSocket.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two offers of a publish that a full queue gave back.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 /// How long a 3.1.1 socket is not read after a publish could not be stored.
@@ -54,174 +35,10 @@ const RELINK_AFTER: Duration = Duration::from_secs(1);
 /// Stands for "never".
 const FAR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What all connections share.
-pub(crate) struct Front {
-    pub(crate) limits: Limits,
-    pub(crate) identities: Identities,
-    pub(crate) intake: Arc<dyn Intake>,
-    pub(crate) hub: Hub,
-    pub(crate) sessions: Sessions,
-    pub(crate) store: Arc<dyn SessionStore>,
-    /// For the client ids of users that bring none.
-    pub(crate) guests: AtomicU64,
-}
-
-/// Serves one accepted socket until it ends.
-pub(crate) async fn serve(front: Arc<Front>, stream: TcpStream, door: Arc<Door>, stop: CancellationToken) {
-    // Small answers must not wait for more; a failure costs latency only.
-    let _ = stream.set_nodelay(true);
-    let deadline = Instant::now() + front.limits.connect_timeout;
-    let greeted = tokio::select! {
-        greeted = timeout_at(deadline, Wire::greet(stream, &door, front.limits.max_packet_bytes)) => {
-            greeted.unwrap_or(Err(metrics::Connect::Timeout))
-        }
-        () = stop.cancelled() => return,
-    };
-    let (mut wire, connect, certified) = match greeted {
-        Ok(greeted) => greeted,
-        Err(outcome) => return metrics::connect(outcome),
-    };
-    match handshake::decide(&connect, certified.as_deref(), &door.by_client_id, &front.identities) {
-        Err(refusal) => {
-            metrics::connect(refusal.outcome);
-            wire.refuse(refusal.code(connect.version), connect.version).await;
-        }
-        Ok(who) => match admit(&front, who, &connect, &mut wire.out).await {
-            Err(NotStored) => {
-                metrics::connect(metrics::Connect::Unavailable);
-                let code = if connect.version == Version::V3 { V3_UNAVAILABLE } else { V5_QUOTA_EXCEEDED };
-                wire.refuse(code, connect.version).await;
-            }
-            Ok(session) => {
-                metrics::connect(metrics::Connect::Accepted);
-                Connection::new(front, wire, session, connect).run(stop).await;
-            }
-        },
-    }
-}
-
-/// Finds or makes the session, and writes the CONNACK that says which. A session that is to be kept is on disk first.
-async fn admit(front: &Arc<Front>, who: Who, connect: &Connect, out: &mut BytesMut) -> Result<Session, NotStored> {
-    let (owner, assigned) = match &who {
-        Who::Device(identity) => (identity.device.as_str().to_owned(), None),
-        // Not kept, and by no name that a device can have.
-        Who::User(user) => {
-            let number = front.guests.fetch_add(1, Ordering::Relaxed);
-            let assigned = connect.client_id.is_empty().then(|| format!("{}-{number}", user.name));
-            (format!("{}/{}", user.name, assigned.as_ref().unwrap_or(&connect.client_id)), assigned)
-        }
-    };
-    let most = front.limits.session_expiry;
-    let asked = match connect.version {
-        Version::V3 if connect.clean => Duration::ZERO,
-        Version::V3 => most,
-        Version::V5 => Duration::from_secs(connect.expiry_seconds.unwrap_or_default().into()),
-    };
-    let granted = if matches!(who, Who::User(_)) { Duration::ZERO } else { asked.min(most) };
-    let seat = front.sessions.enter(&owner, connect.clean, granted);
-    if granted.is_zero() && seat.is_stored() {
-        front.store.forget(vec![owner]).await?;
-        seat.set_stored(false);
-    } else if let Some(session) = seat.stored().filter(|_| !granted.is_zero()) {
-        front.store.keep(session).await?;
-        seat.set_stored(true);
-    }
-    let expiry_seconds = (granted != asked).then(|| u32::try_from(granted.as_secs()).unwrap_or(u32::MAX));
-    let connack = Connack {
-        code: 0,
-        session_present: seat.present,
-        expiry_seconds,
-        assigned_id: assigned.as_deref(),
-        limits: Some(&front.limits),
-        wildcards: matches!(who, Who::User(_)),
-    };
-    wire::connack(out, connect.version, &connack);
-    Ok(Session::new(who, seat, connect.version, &front.limits, front.intake.clone(), front.hub.clone()))
-}
-
-/// The socket with its buffers.
-struct Wire {
-    io: Box<dyn Io>,
-    decoder: Decoder,
-    input: BytesMut,
-    out: BytesMut,
-}
-
-impl Wire {
-    /// Does the transport's handshakes and reads the CONNECT; with the name in the client's certificate.
-    async fn greet(
-        stream: TcpStream,
-        door: &Door,
-        max_packet_bytes: u32,
-    ) -> Result<(Self, Connect, Option<String>), metrics::Connect> {
-        let opened = door.transport.open(stream).await?;
-        let decoder = Decoder::new(max_packet_bytes);
-        let mut wire = Self { io: opened.io, decoder, input: BytesMut::new(), out: BytesMut::new() };
-        let connect = wire.connect().await?;
-        Ok((wire, connect, opened.certified))
-    }
-
-    /// Reads the CONNECT. Bytes that are none end the connection, with a CONNACK where a protocol can be told.
-    async fn connect(&mut self) -> Result<Connect, metrics::Connect> {
-        if !matches!(self.read().await, Ok(1..)) {
-            return Err(metrics::Connect::Closed);
-        }
-        // Another protocol's first bytes may announce a long packet; there is no point in waiting for it.
-        if self.input.first() != Some(&CONNECT) {
-            return Err(metrics::Connect::Malformed);
-        }
-        loop {
-            if let Some(packet) = self.decoder.next(&mut self.input) {
-                let fault = match packet.and_then(|raw| wire::parse_connect(&raw)) {
-                    Ok(connect) => return Ok(connect),
-                    Err(fault) => fault,
-                };
-                let Some((refusal, version)) = Refusal::of(fault) else { return Err(metrics::Connect::Malformed) };
-                self.refuse(refusal.code(version), version).await;
-                return Err(refusal.outcome);
-            }
-            match self.read().await {
-                Ok(0) | Err(_) => return Err(metrics::Connect::Closed),
-                Ok(_) => {}
-            }
-        }
-    }
-
-    async fn refuse(&mut self, code: u8, version: Version) {
-        wire::connack(&mut self.out, version, &Connack { code, ..Connack::default() });
-        let _ = self.flush().await;
-    }
-
-    /// Cancel safe.
-    async fn read(&mut self) -> std::io::Result<usize> {
-        self.input.reserve(READ_BYTES);
-        self.io.read_buf(&mut self.input).await
-    }
-
-    async fn flush(&mut self) -> Result<(), End> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        let written = async {
-            self.io.write_all_buf(&mut self.out).await?;
-            self.io.flush().await
-        };
-        match timeout(WRITE_TIMEOUT, written).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Lost),
-        }
-    }
-
-    /// Says goodbye at the transport's level, to a peer that may not listen any more.
-    async fn close(&mut self) {
-        let _ = timeout(CLOSE_TIMEOUT, self.io.shutdown()).await;
-    }
-}
-
 /// An authenticated connection.
-struct Connection {
+pub(crate) struct Connection {
     front: Arc<Front>,
-    wire: Wire,
+    socket: Socket,
     session: Session,
     will: Option<Will>,
     taken: Option<oneshot::Receiver<()>>,
@@ -253,7 +70,7 @@ enum Wake {
 }
 
 impl Connection {
-    fn new(front: Arc<Front>, wire: Wire, mut session: Session, connect: Connect) -> Self {
+    pub(crate) fn new(front: Arc<Front>, socket: Socket, mut session: Session, connect: Connect) -> Self {
         let taken = session.seat.taken.take();
         let keep_alive = Duration::from_secs(u64::from(connect.keep_alive_seconds));
         let now = Instant::now();
@@ -261,7 +78,7 @@ impl Connection {
         let (version, max_packet_bytes) = (connect.version, connect.max_packet_bytes);
         Self {
             front,
-            wire,
+            socket,
             session,
             will: connect.will,
             taken,
@@ -276,7 +93,7 @@ impl Connection {
         }
     }
 
-    async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         let end = match self.serve(&stop).await {
             Ok(never) => match never {},
             Err(end) => end,
@@ -292,8 +109,8 @@ impl Connection {
             let more = self.take_packets()?;
             self.keep_link_in_step().await;
             self.store_changes().await?;
-            self.session.seat.write(self.taker, &mut self.wire.out);
-            self.wire.flush().await?;
+            self.session.seat.write(self.taker, &mut self.socket.out);
+            self.socket.flush().await?;
             if more {
                 continue;
             }
@@ -315,7 +132,7 @@ impl Connection {
                 changed = changes.changed() => if changed.is_ok() { Wake::IdentitiesChanged } else { Wake::End(End::ShuttingDown) },
                 () = self.session.acks.ready() => Wake::Answer,
                 () = self.session.seat.rung() => Wake::Rung,
-                read = self.wire.read(), if may_read && !slowed => Wake::Read(read),
+                read = self.socket.read(), if may_read && !slowed => Wake::Read(read),
                 () = sleep_until(self.slowed_until), if may_read && slowed => Wake::Readable,
                 () = tokio::time::sleep(RETRY_AFTER), if self.session.held.is_some() => Wake::Retry,
                 message = next_message(&mut self.link) => Wake::Message(message),
@@ -359,11 +176,11 @@ impl Connection {
     fn take_packets(&mut self) -> Result<bool, End> {
         let mut subscribed = false;
         while !subscribed && self.session.has_room() {
-            let Some(raw) = self.wire.decoder.next(&mut self.wire.input) else { break };
+            let Some(raw) = self.socket.decoder.next(&mut self.socket.input) else { break };
             let packet = raw.and_then(|raw| wire::parse(self.session.version, &raw)).map_err(Session::fault)?;
             self.heard = Instant::now();
             subscribed = matches!(packet, Packet::Subscribe { .. });
-            self.session.take(packet, now_ms(), &mut self.wire.out)?;
+            self.session.take(packet, now_ms(), &mut self.socket.out)?;
         }
         // Answers that were known at once.
         self.settle();
@@ -371,7 +188,7 @@ impl Connection {
     }
 
     fn settle(&mut self) {
-        let unavailable = self.session.settle(&mut self.wire.out);
+        let unavailable = self.session.settle(&mut self.socket.out);
         if unavailable && self.session.version == Version::V3 {
             self.slowed_until = Instant::now() + SLOWED;
         }
@@ -436,17 +253,17 @@ impl Connection {
             if timeout_at(deadline, step).await.is_err() {
                 break;
             }
-            self.session.settle(&mut self.wire.out);
+            self.session.settle(&mut self.socket.out);
             // A client that is gone takes no answers; its publishes are still waited for.
-            let _ = self.wire.flush().await;
-            self.wire.out.clear();
+            let _ = self.socket.flush().await;
+            self.socket.out.clear();
         }
-        self.session.settle(&mut self.wire.out);
+        self.session.settle(&mut self.socket.out);
         if let Some(code) = end.code() {
-            wire::disconnect(&mut self.wire.out, self.session.version, code);
+            wire::disconnect(&mut self.socket.out, self.session.version, code);
         }
-        let _ = self.wire.flush().await;
-        self.wire.close().await;
+        let _ = self.socket.flush().await;
+        self.socket.close().await;
         self.leave(end).await;
     }
 

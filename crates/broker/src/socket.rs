@@ -1,0 +1,107 @@
+//! A client's socket with its buffers: the handshakes, the first packet, bounded reads and writes.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::{
+    broker::Door,
+    handshake::Refusal,
+    metrics,
+    session::End,
+    transport::Io,
+    wire::{self, Connack, Connect, Decoder, Version},
+};
+
+/// Read at once, at most; a connection's buffer grows to one packet beyond it.
+const READ_BYTES: usize = 4 * 1024;
+/// The first byte of a connection: CONNECT, whose flags are reserved and zero.
+const CONNECT: u8 = 0x10;
+/// A client that takes nothing for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the goodbye of TLS and WebSocket.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The socket with its buffers.
+pub(crate) struct Socket {
+    io: Box<dyn Io>,
+    pub(crate) decoder: Decoder,
+    pub(crate) input: BytesMut,
+    pub(crate) out: BytesMut,
+}
+
+impl Socket {
+    /// Does the transport's handshakes and reads the CONNECT; with the name in the client's certificate.
+    pub(crate) async fn greet(
+        stream: TcpStream,
+        door: &Door,
+        max_packet_bytes: u32,
+    ) -> Result<(Self, Connect, Option<String>), metrics::Connect> {
+        let opened = door.transport.open(stream).await?;
+        let decoder = Decoder::new(max_packet_bytes);
+        let mut socket = Self { io: opened.io, decoder, input: BytesMut::new(), out: BytesMut::new() };
+        let connect = socket.connect().await?;
+        Ok((socket, connect, opened.certified))
+    }
+
+    /// Reads the CONNECT. Bytes that are none end the connection, with a CONNACK where a protocol can be told.
+    async fn connect(&mut self) -> Result<Connect, metrics::Connect> {
+        if !matches!(self.read().await, Ok(1..)) {
+            return Err(metrics::Connect::Closed);
+        }
+        // Another protocol's first bytes may announce a long packet; there is no point in waiting for it.
+        if self.input.first() != Some(&CONNECT) {
+            return Err(metrics::Connect::Malformed);
+        }
+        loop {
+            if let Some(packet) = self.decoder.next(&mut self.input) {
+                let fault = match packet.and_then(|raw| wire::parse_connect(&raw)) {
+                    Ok(connect) => return Ok(connect),
+                    Err(fault) => fault,
+                };
+                let Some((refusal, version)) = Refusal::of(fault) else { return Err(metrics::Connect::Malformed) };
+                self.refuse(refusal.code(version), version).await;
+                return Err(refusal.outcome);
+            }
+            match self.read().await {
+                Ok(0) | Err(_) => return Err(metrics::Connect::Closed),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    pub(crate) async fn refuse(&mut self, code: u8, version: Version) {
+        wire::connack(&mut self.out, version, &Connack { code, ..Connack::default() });
+        let _ = self.flush().await;
+    }
+
+    /// Cancel safe.
+    pub(crate) async fn read(&mut self) -> std::io::Result<usize> {
+        self.input.reserve(READ_BYTES);
+        self.io.read_buf(&mut self.input).await
+    }
+
+    pub(crate) async fn flush(&mut self) -> Result<(), End> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let written = async {
+            self.io.write_all_buf(&mut self.out).await?;
+            self.io.flush().await
+        };
+        match timeout(WRITE_TIMEOUT, written).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Lost),
+        }
+    }
+
+    /// Says goodbye at the transport's level, to a peer that may not listen any more.
+    pub(crate) async fn close(&mut self) {
+        let _ = timeout(CLOSE_TIMEOUT, self.io.shutdown()).await;
+    }
+}
