@@ -67,6 +67,8 @@ pub(crate) struct Device {
     /// The number of the next reading.
     next: u64,
     recent: VecDeque<Recent>,
+    /// How many of `recent` are QoS 2 publishes.
+    unreleased: usize,
     in_flight: BTreeMap<u64, InFlight>,
     /// An entry failed, and others behind it are still out.
     failing: bool,
@@ -83,6 +85,7 @@ impl Device {
             epoch,
             next: 1,
             recent: VecDeque::new(),
+            unreleased: 0,
             in_flight: BTreeMap::new(),
             failing: false,
             behind: false,
@@ -94,8 +97,11 @@ impl Device {
     /// Takes the journal's word for everything. Only while nothing is in flight.
     pub(crate) fn reload(&mut self, state: DeviceState) {
         self.next = state.last_sequence + 1;
-        self.recent = state.recent.into();
-        self.trim();
+        self.recent.clear();
+        self.unreleased = 0;
+        for recent in state.recent {
+            self.remember(recent);
+        }
         self.failing = false;
         self.behind = false;
     }
@@ -151,8 +157,7 @@ impl Device {
                     if exactly_once {
                         self.release(packet_id);
                     }
-                    self.recent.push_back(Recent { packet_id, sequence, payload, unreleased: exactly_once });
-                    self.trim();
+                    self.remember(Recent { packet_id, sequence, payload, unreleased: exactly_once });
                 }
             }
             Err(AppendError::OutOfOrder { expected, got }) => {
@@ -184,7 +189,27 @@ impl Device {
 
     /// The packet id of a QoS 2 publish is free: what comes with it from now on is something new.
     pub(crate) fn release(&mut self, packet_id: u16) {
-        self.recent.retain(|r| !(r.unreleased && r.packet_id == packet_id));
+        if self.unreleased > 0 {
+            self.recent.retain(|r| !(r.unreleased && r.packet_id == packet_id));
+            self.unreleased = self.recent.iter().filter(|r| r.unreleased).count();
+        }
+    }
+
+    /// Keeps what a redelivery is known by; of each kind the oldest one goes when there are too many.
+    fn remember(&mut self, recent: Recent) {
+        let kind = recent.unreleased;
+        self.recent.push_back(recent);
+        self.unreleased += usize::from(kind);
+        let (count, most) =
+            if kind { (self.unreleased, UNRELEASED) } else { (self.recent.len() - self.unreleased, RECENT) };
+        if count <= most {
+            return;
+        }
+        // Without QoS 2 it is the first.
+        if let Some(oldest) = self.recent.iter().position(|r| r.unreleased == kind) {
+            self.recent.remove(oldest);
+            self.unreleased -= usize::from(kind);
+        }
     }
 
     /// The number of the publish that this one repeats, by DUP flag, packet id and payload.
@@ -208,18 +233,6 @@ impl Device {
             Judgement::Await { sequence }
         } else {
             Judgement::Repeat { sequence }
-        }
-    }
-
-    fn trim(&mut self) {
-        for (unreleased, most) in [(false, RECENT), (true, UNRELEASED)] {
-            let found = self.recent.iter().filter(|r| r.unreleased == unreleased).count();
-            let mut excess = found.saturating_sub(most);
-            self.recent.retain(|r| {
-                let goes = r.unreleased == unreleased && excess > 0;
-                excess -= usize::from(goes);
-                !goes
-            });
         }
     }
 }

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -103,6 +103,33 @@ CREATE TABLE sessions (
     expiry_seconds INTEGER NOT NULL,
     left_at INTEGER
 ) STRICT, WITHOUT ROWID;
+",
+    // AUTOINCREMENT wrote a second table with each reading. Without it a number is used again only if the newest
+    // reading is deleted, so that one must stay.
+    "
+CREATE TABLE plain_readings (
+    arrival INTEGER PRIMARY KEY,
+    device INTEGER NOT NULL REFERENCES devices(id),
+    sequence INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    observed_at INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    settlement TEXT NOT NULL,
+    batch INTEGER REFERENCES batches(id),
+    packet_id INTEGER,
+    message_id TEXT,
+    payload BLOB NOT NULL,
+    unreleased INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO plain_readings SELECT arrival, device, sequence, epoch, observed_at, received_at, settlement, batch,
+    packet_id, message_id, payload, unreleased FROM readings;
+DROP TABLE readings;
+ALTER TABLE plain_readings RENAME TO readings;
+CREATE UNIQUE INDEX readings_sequence ON readings(device, sequence);
+CREATE UNIQUE INDEX readings_message ON readings(device, message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX readings_unsettled ON readings(settlement, arrival) WHERE batch IS NULL;
+CREATE INDEX readings_batch ON readings(batch) WHERE batch IS NOT NULL;
+CREATE INDEX readings_unreleased ON readings(device, packet_id) WHERE unreleased = 1;
 ",
 ];
 

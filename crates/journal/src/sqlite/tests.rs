@@ -305,7 +305,7 @@ async fn a_failed_commit_acknowledges_nothing_and_leaves_no_hole() {
     // Stands for a full disk: SQLite answers SQLITE_FULL when the page limit is reached.
     journal.write(|c, _| Ok(c.pragma_update(None, "max_page_count", 1)?)).await.unwrap();
     let mut failed = 0;
-    for n in 2..200 {
+    for n in 2..5_000 {
         if append(&journal, "a", Settlement::Anchor, n).recv().unwrap().is_err() {
             failed = n;
             break;
