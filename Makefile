@@ -44,8 +44,8 @@ lint: tools ## formatting, clippy, contract formatting, dependency rules
 	contracts/bin/forge fmt --check
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	else echo "cargo-deny is not here; tests/stories/layers.rs checks the walls between the crates"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tools/*.sh contracts/bin/* contracts/tools/foundry; \
-	else echo "shellcheck is not here; the shell scripts are only parsed"; bash -n .ci/run; bash -n tools/install.sh; bash -n tools/idle.sh; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tools/*.sh tests/clients/*.sh contracts/bin/* contracts/tools/foundry; \
+	else echo "shellcheck is not here; the shell scripts are only parsed"; bash -n .ci/run; bash -n tools/install.sh; bash -n tools/idle.sh; bash -n tests/clients/mosquitto.sh; fi
 
 format: ## format Rust and Solidity
 	cargo fmt --all

@@ -5,14 +5,29 @@ cd "$(dirname "$0")/.."
 purpose=${1:-test}
 
 npm_packages() {
-    local stamp=contracts/node_modules/.installed
-    if [ -f "$stamp" ] && [ ! contracts/package-lock.json -nt "$stamp" ]; then
+    local dir=$1 what=$2
+    local stamp=$dir/node_modules/.installed
+    if [ -f "$stamp" ] && [ ! "$dir/package-lock.json" -nt "$stamp" ]; then
         return
     fi
     command -v npm >/dev/null || { echo "missing: Node.js with npm (https://nodejs.org)" >&2; exit 1; }
-    echo "installing the contracts' npm packages (contracts/package-lock.json)"
+    echo "installing $what ($dir/package-lock.json)"
     # The packages' own install scripts download nothing that is needed here.
-    npm ci --ignore-scripts --no-audit --no-fund --prefix contracts
+    npm ci --ignore-scripts --no-audit --no-fund --prefix "$dir"
+    touch "$stamp"
+}
+
+python_packages() {
+    local dir=tests/clients
+    local stamp=$dir/.venv/.installed
+    if [ -f "$stamp" ] && [ ! "$dir/requirements.txt" -nt "$stamp" ]; then
+        return
+    fi
+    echo "installing the Python client of the tests ($dir/requirements.txt)"
+    # Debian's own Python takes no packages from outside; a directory of our own does, and leaves it alone.
+    python3 -m venv --clear "$dir/.venv"
+    "$dir/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+        --only-binary :all: -r "$dir/requirements.txt"
     touch "$stamp"
 }
 
@@ -21,6 +36,8 @@ debian_packages() {
     command -v mosquitto_pub >/dev/null || missing+=(mosquitto-clients)
     { command -v mosquitto || [ -x /usr/sbin/mosquitto ]; } >/dev/null || missing+=(mosquitto)
     command -v promtool >/dev/null || missing+=(prometheus)
+    # Debian's python3 comes without the module that puts pip into a venv.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     [ ${#missing[@]} -eq 0 ] && return
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         echo "missing, please install: ${missing[*]} (Debian's names)" >&2
@@ -32,17 +49,21 @@ debian_packages() {
     # Only the programs are wanted: Debian also starts a broker on 1883 and a Prometheus on 9090.
     if [ -d /run/systemd/system ]; then
         for package in "${missing[@]}"; do
-            if [ "$package" != mosquitto-clients ]; then systemctl disable --now --quiet "$package"; fi
+            case $package in
+            mosquitto | prometheus) systemctl disable --now --quiet "$package" ;;
+            esac
         done
     fi
 }
 
 command -v cargo >/dev/null || { echo "missing: Rust (https://rustup.rs)" >&2; exit 1; }
 case "$purpose" in
-demo) command -v anvil >/dev/null || npm_packages ;;
+demo) command -v anvil >/dev/null || npm_packages contracts "the contracts' npm packages" ;;
 test)
-    npm_packages
+    npm_packages contracts "the contracts' npm packages"
+    npm_packages tests/clients "the JavaScript client of the tests"
     debian_packages
+    python_packages
     ;;
 *)
     echo "usage: tools/install.sh demo|test" >&2

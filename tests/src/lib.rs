@@ -20,5 +20,5 @@ mod web;
 pub use audit::assert_consistent;
 pub use mqtt::{Client, Protocol};
 pub use program::{Program, anvil, windlass};
-pub use site::{SECRET, Site, until};
+pub use site::{SECRET, Site, free_ports, until};
 pub use web::{get, rpc};

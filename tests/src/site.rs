@@ -51,7 +51,7 @@ pub struct Site {
 /// Below the range that the kernel gives to outgoing connections, so that nothing takes a port before its owner binds it.
 const PORTS: std::ops::Range<u32> = 12_000..32_000;
 
-fn free_ports<const N: usize>() -> [u16; N] {
+pub fn free_ports<const N: usize>() -> [u16; N] {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Other runs on this machine start elsewhere.
     let start = std::process::id().wrapping_mul(97);
