@@ -140,6 +140,10 @@ fn json(bytes: &[u8], received_at_ms: u64) -> Decoded {
     if bytes.is_empty() {
         return Err(Reject::Empty);
     }
+    // serde also takes the values without their keys, in an array.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Reject::BadJson);
+    }
     let envelope: Envelope = serde_json::from_slice(bytes).map_err(|_| Reject::BadJson)?;
     let observed_at_ms = match envelope.at {
         None => received_at_ms,
@@ -197,6 +201,7 @@ mod tests {
         assert_eq!(payload(Format::Json, br#"{"code":"A1","at":"yesterday"}"#), Err(Reject::BadTime));
         assert_eq!(payload(Format::Json, br#"{"code":""}"#), Err(Reject::Empty));
         assert_eq!(payload(Format::Json, b"{"), Err(Reject::BadJson));
+        assert_eq!(payload(Format::Json, br#"["A1",5,"m1"]"#), Err(Reject::BadJson));
     }
 
     #[test]
