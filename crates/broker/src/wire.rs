@@ -292,7 +292,7 @@ fn parse_disconnect(raw: &RawPacket) -> Result<Packet, Fault> {
 
 fn parse_publish(version: Version, raw: &RawPacket) -> Result<Published, Fault> {
     let PacketData::Publish(data) = &raw.data else { return Err(Fault::Malformed) };
-    let (flags, data) = (raw.flags(), data.clone());
+    let (flags, data, length) = (raw.flags(), data.clone(), data.len());
     let published = match version {
         Version::V3 => {
             let (packet, _) = v3_1_1::Publish::parse(flags, data)?;
@@ -322,7 +322,10 @@ fn parse_publish(version: Version, raw: &RawPacket) -> Result<Published, Fault> 
             }
         }
     };
+    // The library takes a packet that ends before its property length, which may not be left out here.
+    let without_properties = 2 + published.topic.len() + published.packet_id.map_or(0, |_| 2);
     let broken = published.topic.contains(['+', '#', '\0'])
+        || (version == Version::V5 && length <= without_properties)
         || (published.topic.is_empty() && published.alias.is_none())
         || published.packet_id == Some(0)
         || (published.qos == 0 && published.duplicate);

@@ -36,6 +36,18 @@ fn what_a_client_must_not_send_is_told_apart() {
 }
 
 #[test]
+fn a_publish_of_mqtt_5_has_a_property_length() {
+    for (bytes, good) in [
+        (&[0x30, 3, 0, 1, b'a'][..], false),
+        (&[0x30, 4, 0, 1, b'a', 0], true),
+        (&[0x32, 5, 0, 1, b'a', 0, 7], false),
+        (&[0x32, 6, 0, 1, b'a', 0, 7, 0], true),
+    ] {
+        assert_eq!(packet(Version::V5, bytes).is_ok(), good, "{bytes:02x?}");
+    }
+}
+
+#[test]
 fn a_packet_may_come_byte_by_byte_and_two_may_come_at_once() {
     let bytes = [0x30, 4, 0, 1, b'a', b'7', 0xC0, 0];
     let mut decoder = Decoder::new(64);
