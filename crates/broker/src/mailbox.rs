@@ -67,10 +67,10 @@ impl Mailbox {
 
     /// Writes what the client may have now. Returns how many messages were larger than it takes; these are gone.
     pub(crate) fn write(&mut self, taker: Taker, out: &mut BytesMut) -> u64 {
-        let mut too_large = 0;
-        for sent in self.sent.iter_mut().filter(|s| s.again) {
-            sent.again = false;
-            wire::publish(out, taker.version, &outgoing(&sent.message, Some(sent.packet_id), true), None);
+        let mut too_large = self.write_again(taker, out);
+        // They come before what the client has never seen.
+        if self.sent.iter().any(|s| s.again) {
+            return too_large;
         }
         while let Some(message) = self.waiting.pop_front() {
             if message.at_least_once && self.sent.len() >= taker.window {
@@ -88,6 +88,30 @@ impl Mailbox {
                 None => self.bytes -= message.bytes(),
             }
         }
+        too_large
+    }
+
+    /// What went out on a lost connection, as far as this client takes it: its window and packet size may be smaller than
+    /// those of the last one. Returns how many are too large.
+    fn write_again(&mut self, taker: Taker, out: &mut BytesMut) -> u64 {
+        let mut open = self.sent.iter().filter(|s| !s.again).count();
+        let (mut too_large, mut gone_bytes) = (0, 0);
+        self.sent.retain_mut(|sent| {
+            if !sent.again || open >= taker.window {
+                return true;
+            }
+            sent.again = false;
+            let message = outgoing(&sent.message, Some(sent.packet_id), true);
+            let fits = wire::publish(out, taker.version, &message, taker.max_packet_bytes);
+            if fits {
+                open += 1;
+            } else {
+                too_large += 1;
+                gone_bytes += sent.message.bytes();
+            }
+            fits
+        });
+        self.bytes -= gone_bytes;
         too_large
     }
 
@@ -123,6 +147,9 @@ impl Mailbox {
 fn outgoing(message: &Message, packet_id: Option<u16>, duplicate: bool) -> Outgoing<'_> {
     Outgoing { topic: &message.topic, payload: &message.payload, packet_id, duplicate }
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {
@@ -178,6 +205,26 @@ mod tests {
         assert_eq!(mailbox.write(taker, &mut out), 1);
         assert_eq!(out[..], *b"\x32\x06\x00\x01t\x00\x02b");
         assert_eq!(mailbox.bytes, 2);
+    }
+
+    #[test]
+    fn a_client_that_comes_back_smaller_gets_no_more_than_it_takes() {
+        let mut mailbox = Mailbox::default();
+        for payload in ["a", "bbbbb", "c"] {
+            assert!(mailbox.push(message(payload, true), BOUNDS));
+        }
+        written(&mut mailbox, Taker { window: 3, ..TAKER });
+        mailbox.disconnected();
+        let taker = Taker { window: 1, max_packet_bytes: Some(8), ..TAKER };
+        let mut out = BytesMut::new();
+        assert_eq!((mailbox.write(taker, &mut out), &out[..]), (0, &b"\x3A\x06\x00\x01t\x00\x01a"[..]));
+        assert!(mailbox.push(message("d", false), Bounds { messages: 9, ..BOUNDS }));
+        assert_eq!(written(&mut mailbox, taker), b"", "one is open, and what was sent comes before what was not");
+        assert!(mailbox.acknowledge(1));
+        out.clear();
+        assert_eq!(mailbox.write(taker, &mut out), 1, "five bytes are too large");
+        assert_eq!(out[..], *b"\x3A\x06\x00\x01t\x00\x03c\x30\x04\x00\x01td");
+        assert!(mailbox.acknowledge(3) && mailbox.bytes == 0);
     }
 
     #[test]
