@@ -142,3 +142,6 @@ fn answer(owed: &Owed, version: Version, hub: &Hub, out: &mut BytesMut) -> bool 
     }
     version == Version::V5 && code >= 0x80
 }
+
+#[cfg(test)]
+mod properties;

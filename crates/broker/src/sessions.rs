@@ -321,4 +321,6 @@ impl fmt::Debug for Sessions {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
