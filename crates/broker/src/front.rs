@@ -1,6 +1,7 @@
 //! What all connections share, and how one begins: handshakes, CONNECT, identity, session.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -28,6 +29,7 @@ use crate::{
     sessions::Sessions,
     socket::Socket,
     store::{NotStored, SessionStore},
+    transport::Opened,
     wire::{self, Connack, Connect, Version},
 };
 
@@ -51,9 +53,19 @@ pub(crate) struct Front {
 pub(crate) async fn serve(front: Arc<Front>, stream: TcpStream, door: Arc<Door>, stop: CancellationToken) {
     // Small answers must not wait for more; a failure costs latency only.
     let _ = stream.set_nodelay(true);
+    converse(front, door.transport.open(stream), &door.by_client_id, stop).await;
+}
+
+/// The same over whatever `opening` yields.
+pub(crate) async fn converse(
+    front: Arc<Front>,
+    opening: impl Future<Output = Result<Opened, metrics::Connect>>,
+    by_client_id: &HashSet<String>,
+    stop: CancellationToken,
+) {
     let deadline = Instant::now() + front.limits.connect_timeout;
     let greeted = tokio::select! {
-        greeted = timeout_at(deadline, Socket::greet(stream, &door, front.limits.max_packet_bytes)) => {
+        greeted = timeout_at(deadline, Socket::greet(opening, front.limits.max_packet_bytes)) => {
             greeted.unwrap_or(Err(metrics::Connect::Timeout))
         }
         () = stop.cancelled() => return,
@@ -62,7 +74,7 @@ pub(crate) async fn serve(front: Arc<Front>, stream: TcpStream, door: Arc<Door>,
         Ok(greeted) => greeted,
         Err(outcome) => return metrics::connect(outcome),
     };
-    match handshake::decide(&connect, certified.as_deref(), &door.by_client_id, &front.identities) {
+    match handshake::decide(&connect, certified.as_deref(), by_client_id, &front.identities) {
         Err(refusal) => {
             metrics::connect(refusal.outcome);
             socket.refuse(refusal.code(connect.version), connect.version).await;

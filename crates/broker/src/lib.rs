@@ -5,6 +5,10 @@
 //! without it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+// The fuzz targets of tests/fuzz name this crate so, also within its own tests.
+#[cfg(test)]
+extern crate self as windlass_broker;
+
 mod acks;
 mod acl;
 mod broker;
@@ -12,6 +16,8 @@ mod config;
 mod connection;
 mod error;
 mod front;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod handshake;
 mod identity;
 mod intake;

@@ -5,16 +5,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
 
 use crate::{
-    broker::Door,
     handshake::Refusal,
     metrics,
     session::End,
-    transport::Io,
+    transport::{Io, Opened},
     wire::{self, Connack, Connect, Decoder, Version},
 };
 
@@ -36,13 +34,12 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Does the transport's handshakes and reads the CONNECT; with the name in the client's certificate.
+    /// Waits for the transport's handshakes and reads the CONNECT; with the name in the client's certificate.
     pub(crate) async fn greet(
-        stream: TcpStream,
-        door: &Door,
+        opening: impl Future<Output = Result<Opened, metrics::Connect>>,
         max_packet_bytes: u32,
     ) -> Result<(Self, Connect, Option<String>), metrics::Connect> {
-        let opened = door.transport.open(stream).await?;
+        let opened = opening.await?;
         let decoder = Decoder::new(max_packet_bytes);
         let mut socket = Self { io: opened.io, decoder, input: BytesMut::new(), out: BytesMut::new() };
         let connect = socket.connect().await?;
