@@ -2,10 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-rust test-contracts test-deploy lint format figures idle gas clean
+.PHONY: help tools build demo test test-rust test-contracts test-deploy lint fuzz format figures idle gas clean
 
 # Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
 ARGS ?=
+# What is fuzzed, each in turn without a name, and for how long.
+TARGET ?=
+SECONDS ?= 60
 WINDLASS := target/release/windlass
 
 help: ## list the targets
@@ -45,7 +48,11 @@ lint: tools ## formatting, clippy, contract formatting, dependency rules
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	else echo "cargo-deny is not here; tests/stories/layers.rs checks the walls between the crates"; fi
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tools/*.sh tests/clients/*.sh contracts/bin/* contracts/tools/foundry; \
-	else echo "shellcheck is not here; the shell scripts are only parsed"; bash -n .ci/run; bash -n tools/install.sh; bash -n tools/idle.sh; bash -n tests/clients/mosquitto.sh; fi
+	else echo "shellcheck is not here; the shell scripts are only parsed"; \
+	for s in .ci/run tools/*.sh tests/clients/*.sh; do bash -n "$$s"; done; fi
+
+fuzz: ## libFuzzer on the MQTT front and the payloads: make fuzz [TARGET=after_connect] [SECONDS=60]
+	@tools/fuzz.sh "$(TARGET)" "$(SECONDS)"
 
 format: ## format Rust and Solidity
 	cargo fmt --all
