@@ -33,17 +33,17 @@ struct Target {
 
 #[test]
 fn before_connect_survives_its_corpus_and_mutations_of_it() {
-    survives(Target { name: "before_connect", run: targets::before_connect, runs: 50_000 });
+    survives(Target { name: "before_connect", run: targets::before_connect, runs: 80_000 });
 }
 
 #[test]
 fn after_connect_survives_its_corpus_and_mutations_of_it() {
-    survives(Target { name: "after_connect", run: targets::after_connect, runs: 80_000 });
+    survives(Target { name: "after_connect", run: targets::after_connect, runs: 150_000 });
 }
 
 #[test]
 fn payload_survives_its_corpus_and_mutations_of_it() {
-    survives(Target { name: "payload", run: targets::payload, runs: 200_000 });
+    survives(Target { name: "payload", run: targets::payload, runs: 400_000 });
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn keep(target: &str, input: &[u8]) -> String {
     let directory = Path::new(DIRECTORY).join("../../target/fuzz-failures");
     fs::create_dir_all(&directory).unwrap();
     let directory = directory.canonicalize().unwrap();
-    let hash = input.iter().fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0200_0000_01B3));
+    let hash = input.iter().fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0400_0000_01B3));
     let file = directory.join(format!("{target}-{hash:016x}"));
     fs::write(&file, input).unwrap();
     file.display().to_string()
