@@ -5,18 +5,22 @@ use std::{
     fmt,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, Error, Identities, Intake, Outbox,
+    Config, Error, Identities, Intake, Outbox, acl,
     connection::now_ms,
     front::{self, Front},
-    mailbox::Bounds,
     metrics,
     router::Hub,
     sessions::Sessions,
@@ -28,6 +32,10 @@ use crate::{
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often sessions are looked through for those that are over.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// A silent peer's system is asked after this time whether it is still there, so often, and then given up.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(15);
+const PROBES: u32 = 4;
 /// More than a session's own drain time: room for the last write.
 const GRACE: Duration = Duration::from_secs(11);
 
@@ -75,11 +83,8 @@ impl Broker {
         }
         let most = usize::try_from(config.limits.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
         let hub = Hub::start(most, config.limits.outbox_messages)?;
-        let bounds = Bounds { messages: config.limits.session_messages, bytes: config.limits.session_bytes };
-        let sessions = Sessions::new(bounds);
-        restore(&sessions, store.as_ref()).await?;
-        let guests = AtomicU64::new(1);
-        let front = Front { limits: config.limits, identities, intake, hub, sessions, store, guests };
+        let front = Front::new(config.limits, identities, intake, hub, store);
+        restore(&front.sessions, front.store.as_ref()).await?;
         let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Ok(Self { listeners, addresses, front: Arc::new(front), places })
     }
@@ -126,8 +131,10 @@ impl Broker {
 /// Takes back the sessions that were kept over a restart.
 async fn restore(sessions: &Sessions, store: &dyn SessionStore) -> Result<(), Error> {
     let now = now_ms();
-    for stored in store.all().await.map_err(|NotStored| Error::Sessions)? {
+    for mut stored in store.all().await.map_err(|NotStored| Error::Sessions)? {
         let away = stored.left_at_ms.map_or(0, |left| now.saturating_sub(left));
+        // The rules may have become stricter since.
+        stored.subscriptions.retain(|filter, _| acl::may_subscribe(&stored.owner, filter).is_ok());
         sessions.restore(stored, Duration::from_millis(away));
     }
     Ok(())
@@ -137,6 +144,7 @@ async fn restore(sessions: &Sessions, store: &dyn SessionStore) -> Result<(), Er
 async fn sweep(front: Arc<Front>) {
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
+        front.guard.sweep(Instant::now());
         let ended = front.sessions.sweep(|owner| front.identities.device(owner).is_none());
         if !ended.is_empty() && front.store.forget(ended).await.is_err() {
             tracing::warn!("sessions that are over could not be taken out of the store");
@@ -157,8 +165,8 @@ async fn accept(
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -169,12 +177,26 @@ async fn accept(
             metrics::connect(metrics::Connect::Limit);
             continue;
         };
-        let served = front::serve(front.clone(), stream, door.clone(), stop.clone());
+        let address = peer.ip().to_canonical();
+        let Some(share) = front.guard.open(address) else {
+            metrics::connect(metrics::Connect::AddressLimit);
+            continue;
+        };
+        prepare(&stream);
+        let served = front::serve(front.clone(), stream, address, door.clone(), stop.clone());
         connections.spawn(async move {
             served.await;
-            drop(place);
+            drop((share, place));
         });
     }
+}
+
+/// Small answers must not wait for more, and a peer that vanished must be found also when it asked for no keep alive. A
+/// failure costs only that.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&probes);
 }
 
 /// The certificates of all listeners. Cheap to clone.

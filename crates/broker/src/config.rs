@@ -52,11 +52,33 @@ impl Listener {
 pub struct Limits {
     /// Open sockets over all listeners; one more is closed unread.
     pub max_connections: u32,
+    /// Of these, from one address; one more is closed unread. 0: no limit. Behind a proxy all come from one address.
+    pub connections_per_address: u32,
     /// From accept to a complete CONNECT; then the socket is closed.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
     /// A larger packet ends its connection before its body is read.
     pub max_packet_bytes: u32,
+    /// Connects of one device in a minute; one more is refused as too many. 0: no limit.
+    pub connects_per_minute: u32,
+    /// Longest keep alive; an MQTT 5 client that asks for more, or for none, is told to use this. 0: as clients ask.
+    #[serde(with = "humantime_serde")]
+    pub max_keep_alive: Duration,
+    /// Failed connects as one device or user in a minute, after which its name is banned. 0: never. A device is still
+    /// let in where it last was.
+    pub failures_per_device: u32,
+    /// Failed connects from one address in a minute, after which it is banned. 0: never.
+    pub failures_per_address: u32,
+    /// How long a ban lasts.
+    #[serde(with = "humantime_serde")]
+    pub ban_time: Duration,
+    /// Checks of `$argon2id$` secrets at once; others wait.
+    pub password_checks: usize,
+    /// Readings of one device in a second, in the long run. Beyond it MQTT 5 clients are told "quota exceeded", 3.1.1
+    /// clients wait for their PUBACK, and QoS 0 is dropped. 0: no limit.
+    pub readings_per_second: u32,
+    /// Readings that a device may send at once after a pause, with `readings_per_second`.
+    pub readings_burst: u32,
     /// Publishes of one session without a verdict; at this many its socket is not read. Also MQTT 5 Receive Maximum.
     pub in_flight: u16,
     /// Filters of one session; one more is answered "quota exceeded".
@@ -86,8 +108,17 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            connections_per_address: 0,
             connect_timeout: Duration::from_secs(10),
             max_packet_bytes: 16 * 1024,
+            connects_per_minute: 0,
+            max_keep_alive: Duration::ZERO,
+            failures_per_device: 0,
+            failures_per_address: 0,
+            ban_time: Duration::from_secs(5 * 60),
+            password_checks: 2,
+            readings_per_second: 0,
+            readings_burst: 50,
             in_flight: 20,
             max_subscriptions: 8,
             session_expiry: Duration::from_secs(24 * 60 * 60),
@@ -146,11 +177,18 @@ impl Limits {
         zero(self.outbox_messages == 0, "outbox_messages");
         zero(self.session_messages == 0, "session_messages");
         zero(self.session_bytes == 0, "session_bytes");
+        zero(self.password_checks == 0, "password_checks");
+        zero(self.readings_burst == 0, "readings_burst");
+        zero(self.ban_time.is_zero(), "ban_time");
         if !(MIN_PACKET_BYTES..=MAX_PACKET_BYTES).contains(&self.max_packet_bytes) {
             wrong.push(format!(
                 "broker.limits.max_packet_bytes: {} is not in {MIN_PACKET_BYTES}-{MAX_PACKET_BYTES}",
                 self.max_packet_bytes
             ));
+        }
+        let (keep_alive, longest) = (self.max_keep_alive, Duration::from_secs(u16::MAX.into()));
+        if !keep_alive.is_zero() && !(Duration::from_secs(1)..=longest).contains(&keep_alive) {
+            wrong.push("broker.limits.max_keep_alive: must be 0s (as clients ask) or from 1s to 65535s".to_owned());
         }
         wrong
     }

@@ -26,8 +26,6 @@ use crate::{
     wire::{self, Connect, Packet, Version, Will},
 };
 
-/// Between two offers of a publish that a full queue gave back.
-const RETRY_AFTER: Duration = Duration::from_millis(10);
 /// How long a 3.1.1 socket is not read after a publish could not be stored.
 const SLOWED: Duration = Duration::from_secs(1);
 /// Between two tries to get a lost router link back.
@@ -119,6 +117,7 @@ impl Connection {
             }
             let may_read = !self.closed && self.session.has_room();
             let slowed = self.slowed_until > Instant::now();
+            let retry_after = self.session.retry_after();
             let silent_since = self.heard;
             let overdue = match self.patience {
                 // While the socket is not read the client may well be talking.
@@ -134,7 +133,7 @@ impl Connection {
                 () = self.session.seat.rung() => Wake::Rung,
                 read = self.socket.read(), if may_read && !slowed => Wake::Read(read),
                 () = sleep_until(self.slowed_until), if may_read && slowed => Wake::Readable,
-                () = tokio::time::sleep(RETRY_AFTER), if self.session.held.is_some() => Wake::Retry,
+                () = tokio::time::sleep(retry_after.unwrap_or_default()), if retry_after.is_some() => Wake::Retry,
                 message = next_message(&mut self.link) => Wake::Message(message),
                 () = sleep_until(self.relink_at.unwrap_or(overdue)), if self.relink_at.is_some() => Wake::Relink,
                 () = sleep_until(overdue) => Wake::End(End::KeepAlive),
@@ -151,9 +150,7 @@ impl Connection {
             Wake::Read(Ok(_)) => self.heard = Instant::now(),
             // A reset: nothing more can be read or written, but what is in the buffer was sent before it.
             Wake::Read(Err(_)) => self.closed = true,
-            Wake::Retry => {
-                self.session.retry();
-            }
+            Wake::Retry => self.session.retry(),
             Wake::Relink => self.relink_at = None,
             Wake::Readable => {}
             Wake::Rung => {}
@@ -241,11 +238,13 @@ impl Connection {
     /// Answers what is still owed, within the drain time, then says goodbye.
     async fn finish(mut self, end: End) {
         let deadline = Instant::now() + self.front.limits.drain_timeout;
-        while !(self.session.acks.is_empty() && self.session.held.is_none()) {
+        self.session.close();
+        while !self.session.acks.is_empty() || self.session.retry_after().is_some() {
+            let retry_after = self.session.retry_after();
             let step = async {
                 tokio::select! {
                     () = self.session.acks.ready() => {}
-                    () = tokio::time::sleep(RETRY_AFTER), if self.session.held.is_some() => {
+                    () = tokio::time::sleep(retry_after.unwrap_or_default()), if retry_after.is_some() => {
                         self.session.retry();
                     }
                 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,30 +13,29 @@ use std::{
 use bytes::BytesMut;
 use tokio::{
     net::TcpStream,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Limits,
     broker::Door,
+    checks::Checks,
     connection::Connection,
-    handshake,
+    guard::Guard,
+    handshake::{self, Refusal},
     identity::{Identities, Who},
     intake::Intake,
+    mailbox::Bounds,
     metrics,
     router::Hub,
     session::Session,
     sessions::Sessions,
     socket::Socket,
-    store::{NotStored, SessionStore},
+    store::SessionStore,
     transport::Opened,
     wire::{self, Connack, Connect, Version},
 };
-
-/// CONNACK codes for a session that could not be stored.
-const V3_UNAVAILABLE: u8 = 3;
-const V5_QUOTA_EXCEEDED: u8 = 0x97;
 
 /// What all connections share.
 pub(crate) struct Front {
@@ -45,89 +45,174 @@ pub(crate) struct Front {
     pub(crate) hub: Hub,
     pub(crate) sessions: Sessions,
     pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) guard: Arc<Guard>,
+    checks: Checks,
     /// For the client ids of users that bring none.
-    pub(crate) guests: AtomicU64,
+    guests: AtomicU64,
+}
+
+/// Who knocks, and where.
+pub(crate) struct Visitor<'a> {
+    pub(crate) address: IpAddr,
+    /// Devices that the listener takes by their client id.
+    pub(crate) by_client_id: &'a HashSet<String>,
 }
 
 /// Serves one accepted socket until it ends.
-pub(crate) async fn serve(front: Arc<Front>, stream: TcpStream, door: Arc<Door>, stop: CancellationToken) {
-    // Small answers must not wait for more; a failure costs latency only.
-    let _ = stream.set_nodelay(true);
-    converse(front, door.transport.open(stream), &door.by_client_id, stop).await;
+pub(crate) async fn serve(
+    front: Arc<Front>,
+    stream: TcpStream,
+    address: IpAddr,
+    door: Arc<Door>,
+    stop: CancellationToken,
+) {
+    let visitor = Visitor { address, by_client_id: &door.by_client_id };
+    converse(front, door.transport.open(stream), visitor, stop).await;
 }
 
 /// The same over whatever `opening` yields.
 pub(crate) async fn converse(
     front: Arc<Front>,
     opening: impl Future<Output = Result<Opened, metrics::Connect>>,
-    by_client_id: &HashSet<String>,
+    visitor: Visitor<'_>,
     stop: CancellationToken,
 ) {
     let deadline = Instant::now() + front.limits.connect_timeout;
-    let greeted = tokio::select! {
-        greeted = timeout_at(deadline, Socket::greet(opening, front.limits.max_packet_bytes)) => {
-            greeted.unwrap_or(Err(metrics::Connect::Timeout))
+    let entered = async {
+        let greeted = timeout_at(deadline, Socket::greet(opening, front.limits.max_packet_bytes)).await;
+        let (mut socket, mut connect, certified) = greeted.unwrap_or(Err(metrics::Connect::Timeout))?;
+        let entered = match front.identify(&connect, certified.as_deref(), &visitor).await {
+            Ok(who) => front.admit(who, &mut connect, &mut socket.out).await,
+            Err(refusal) => Err(refusal),
+        };
+        match entered {
+            Ok(session) => Ok((socket, session, connect)),
+            Err(refusal) => {
+                socket.refuse(refusal.code(connect.version), connect.version).await;
+                Err(refusal.outcome)
+            }
         }
+    };
+    let entered = tokio::select! {
+        entered = entered => entered,
         () = stop.cancelled() => return,
     };
-    let (mut socket, connect, certified) = match greeted {
-        Ok(greeted) => greeted,
-        Err(outcome) => return metrics::connect(outcome),
-    };
-    match handshake::decide(&connect, certified.as_deref(), by_client_id, &front.identities) {
-        Err(refusal) => {
-            metrics::connect(refusal.outcome);
-            socket.refuse(refusal.code(connect.version), connect.version).await;
+    match entered {
+        Err(outcome) => metrics::connect(outcome),
+        Ok((socket, session, connect)) => {
+            metrics::connect(metrics::Connect::Accepted);
+            Connection::new(front, socket, session, connect).run(stop).await;
         }
-        Ok(who) => match admit(&front, who, &connect, &mut socket.out).await {
-            Err(NotStored) => {
-                metrics::connect(metrics::Connect::Unavailable);
-                let code = if connect.version == Version::V3 { V3_UNAVAILABLE } else { V5_QUOTA_EXCEEDED };
-                socket.refuse(code, connect.version).await;
-            }
-            Ok(session) => {
-                metrics::connect(metrics::Connect::Accepted);
-                Connection::new(front, socket, session, connect).run(stop).await;
-            }
-        },
     }
 }
 
-/// Finds or makes the session, and writes the CONNACK that says which. A session that is to be kept is on disk first.
-async fn admit(front: &Arc<Front>, who: Who, connect: &Connect, out: &mut BytesMut) -> Result<Session, NotStored> {
-    let (owner, assigned) = match &who {
-        Who::Device(identity) => (identity.device.as_str().to_owned(), None),
-        // Not kept, and by no name that a device can have.
-        Who::User(user) => {
-            let number = front.guests.fetch_add(1, Ordering::Relaxed);
-            let assigned = connect.client_id.is_empty().then(|| format!("{}-{number}", user.name));
-            (format!("{}/{}", user.name, assigned.as_ref().unwrap_or(&connect.client_id)), assigned)
+impl Front {
+    pub(crate) fn new(
+        limits: Limits,
+        identities: Identities,
+        intake: Arc<dyn Intake>,
+        hub: Hub,
+        store: Arc<dyn SessionStore>,
+    ) -> Self {
+        let bounds = Bounds { messages: limits.session_messages, bytes: limits.session_bytes };
+        Self {
+            sessions: Sessions::new(bounds),
+            guard: Arc::new(Guard::new(&limits)),
+            checks: Checks::new(limits.password_checks),
+            guests: AtomicU64::new(1),
+            limits,
+            identities,
+            intake,
+            hub,
+            store,
         }
-    };
-    let most = front.limits.session_expiry;
-    let asked = match connect.version {
-        Version::V3 if connect.clean => Duration::ZERO,
-        Version::V3 => most,
-        Version::V5 => Duration::from_secs(connect.expiry_seconds.unwrap_or_default().into()),
-    };
-    let granted = if matches!(who, Who::User(_)) { Duration::ZERO } else { asked.min(most) };
-    let seat = front.sessions.enter(&owner, connect.clean, granted);
-    if granted.is_zero() && seat.is_stored() {
-        front.store.forget(vec![owner]).await?;
-        seat.set_stored(false);
-    } else if let Some(session) = seat.stored().filter(|_| !granted.is_zero()) {
-        front.store.keep(session).await?;
-        seat.set_stored(true);
     }
-    let expiry_seconds = (granted != asked).then(|| u32::try_from(granted.as_secs()).unwrap_or(u32::MAX));
-    let connack = Connack {
-        code: 0,
-        session_present: seat.present,
-        expiry_seconds,
-        assigned_id: assigned.as_deref(),
-        limits: Some(&front.limits),
-        wildcards: matches!(who, Who::User(_)),
-    };
-    wire::connack(out, connect.version, &connack);
-    Ok(Session::new(who, seat, connect.version, &front.limits, front.intake.clone(), front.hub.clone()))
+
+    /// Who this is. A refusal for wrong credentials may take a while.
+    async fn identify(
+        &self,
+        connect: &Connect,
+        certified: Option<&str>,
+        visitor: &Visitor<'_>,
+    ) -> Result<Who, Refusal> {
+        let claimed = handshake::claimed(connect, certified);
+        let address = visitor.address;
+        self.guard.check(claimed, address, Instant::now().into_std())?;
+        let proven = match handshake::credentials(connect, certified) {
+            Some((username, password)) => self.checks.authenticate(&self.identities, username, password).await?,
+            None => None,
+        };
+        let decided = handshake::decide(connect, certified, visitor.by_client_id, &self.identities, proven);
+        match decided {
+            Ok(who) => {
+                if let Who::Device(identity) = &who {
+                    self.guard.entered(identity.device.as_str(), address, Instant::now().into_std())?;
+                }
+                Ok(who)
+            }
+            Err(refusal) => {
+                if refusal.is_failure() {
+                    sleep(self.guard.failed(claimed, address, Instant::now().into_std())).await;
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Finds or makes the session, and writes the CONNACK that says which. A session that is to be kept is on disk first.
+    async fn admit(&self, who: Who, connect: &mut Connect, out: &mut BytesMut) -> Result<Session, Refusal> {
+        let (owner, assigned) = self.owner(&who, connect);
+        if self.sessions.is_live(&owner) {
+            sleep(self.guard.takeover(&owner, Instant::now().into_std())).await;
+        }
+        let most = self.limits.session_expiry;
+        let asked = match connect.version {
+            Version::V3 if connect.clean => Duration::ZERO,
+            Version::V3 => most,
+            Version::V5 => Duration::from_secs(connect.expiry_seconds.unwrap_or_default().into()),
+        };
+        let granted = if matches!(who, Who::User(_)) { Duration::ZERO } else { asked.min(most) };
+        let seat = self.sessions.enter(&owner, connect.clean, granted);
+        if granted.is_zero() && seat.is_stored() {
+            self.store.forget(vec![owner]).await?;
+            seat.set_stored(false);
+        } else if let Some(session) = seat.stored().filter(|_| !granted.is_zero()) {
+            self.store.keep(session).await?;
+            seat.set_stored(true);
+        }
+        let keep_alive_seconds = self.shorter_keep_alive(connect);
+        connect.keep_alive_seconds = keep_alive_seconds.unwrap_or(connect.keep_alive_seconds);
+        let expiry_seconds = (granted != asked).then(|| u32::try_from(granted.as_secs()).unwrap_or(u32::MAX));
+        let connack = Connack {
+            code: 0,
+            session_present: seat.present,
+            expiry_seconds,
+            keep_alive_seconds,
+            assigned_id: assigned.as_deref(),
+            limits: Some(&self.limits),
+            wildcards: matches!(who, Who::User(_)),
+        };
+        wire::connack(out, connect.version, &connack);
+        Ok(Session::new(self, who, seat, connect.version))
+    }
+
+    /// The session's owner, and the client id that a client without one is given.
+    fn owner(&self, who: &Who, connect: &Connect) -> (String, Option<String>) {
+        match who {
+            Who::Device(identity) => (identity.device.as_str().to_owned(), None),
+            // Not kept, and by no name that a device can have.
+            Who::User(user) => {
+                let number = self.guests.fetch_add(1, Ordering::Relaxed);
+                let assigned = connect.client_id.is_empty().then(|| format!("{}-{number}", user.name));
+                (format!("{}/{}", user.name, assigned.as_ref().unwrap_or(&connect.client_id)), assigned)
+            }
+        }
+    }
+
+    /// The server's keep alive (MQTT 5 section 3.2.2.3.14); a 3.1.1 client cannot be told one.
+    fn shorter_keep_alive(&self, connect: &Connect) -> Option<u16> {
+        let most = u16::try_from(self.limits.max_keep_alive.as_secs()).unwrap_or(u16::MAX);
+        let asked = connect.keep_alive_seconds;
+        (connect.version == Version::V5 && most > 0 && (asked == 0 || asked > most)).then_some(most)
+    }
 }

@@ -5,7 +5,8 @@
 use std::{
     collections::HashSet,
     fmt,
-    sync::{Arc, atomic::AtomicU64},
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,10 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, Identities, Intake, Limits, Outbox, SessionStore,
-    front::{self, Front},
-    mailbox::Bounds,
+    front::{self, Front, Visitor},
     router::Hub,
-    sessions::Sessions,
     transport::Opened,
 };
 
@@ -45,9 +44,7 @@ impl Bench {
         intake: Arc<dyn Intake>,
         store: Arc<dyn SessionStore>,
     ) -> InMemory {
-        let sessions = Sessions::new(Bounds { messages: limits.session_messages, bytes: limits.session_bytes });
-        let (hub, guests) = (self.0.clone(), AtomicU64::new(1));
-        InMemory(Arc::new(Front { limits, identities, intake, hub, sessions, store, guests }))
+        InMemory(Arc::new(Front::new(limits, identities, intake, self.0.clone(), store)))
     }
 }
 
@@ -60,7 +57,8 @@ impl InMemory {
         stop: CancellationToken,
     ) {
         let opening = async { Ok(Opened { io: Box::new(stream), certified: None }) };
-        front::converse(self.0, opening, &by_client_id, stop).await;
+        let visitor = Visitor { address: IpAddr::V4(Ipv4Addr::LOCALHOST), by_client_id: &by_client_id };
+        front::converse(self.0, opening, visitor, stop).await;
     }
 
     /// Where messages to subscribers go.

@@ -4,8 +4,11 @@ use std::collections::HashSet;
 
 use crate::{
     acl,
+    checks::Busy,
+    guard::Barred,
     identity::{Identities, Who},
     metrics,
+    store::NotStored,
     wire::{Connect, Fault, Version},
 };
 
@@ -28,6 +31,15 @@ impl Refusal {
     const WILL_QOS: Self = Self { outcome: metrics::Connect::Unsupported, v3: 5, v5: 0x9B };
     const WILL_RETAIN: Self = Self { outcome: metrics::Connect::Unsupported, v3: 5, v5: 0x9A };
     const VERSION: Self = Self { outcome: metrics::Connect::UnsupportedVersion, v3: 1, v5: 0x84 };
+    const BANNED: Self = Self { outcome: metrics::Connect::Banned, v3: 5, v5: 0x8A };
+    const TOO_OFTEN: Self = Self { outcome: metrics::Connect::TooOften, v3: 3, v5: 0x9F };
+    const BUSY: Self = Self { outcome: metrics::Connect::Busy, v3: 3, v5: 0x89 };
+    const NOT_STORED: Self = Self { outcome: metrics::Connect::Unavailable, v3: 3, v5: 0x97 };
+
+    /// Whether somebody tried to be who it is not.
+    pub(crate) fn is_failure(self) -> bool {
+        self == Self::BAD_CREDENTIALS || self == Self::NOT_AUTHORIZED
+    }
 
     /// The CONNACK code in the client's protocol.
     pub(crate) fn code(self, version: Version) -> u8 {
@@ -46,32 +58,61 @@ impl Refusal {
     }
 }
 
+impl From<Barred> for Refusal {
+    fn from(barred: Barred) -> Self {
+        match barred {
+            Barred::Banned => Self::BANNED,
+            Barred::TooOften => Self::TOO_OFTEN,
+        }
+    }
+}
+
+impl From<Busy> for Refusal {
+    fn from(_: Busy) -> Self {
+        Self::BUSY
+    }
+}
+
+impl From<NotStored> for Refusal {
+    fn from(_: NotStored) -> Self {
+        Self::NOT_STORED
+    }
+}
+
+/// Who the client says to be.
+pub(crate) fn claimed<'a>(connect: &'a Connect, certified: Option<&'a str>) -> &'a str {
+    connect.username.as_deref().or(certified).unwrap_or(&connect.client_id)
+}
+
+/// The user name and password to be checked; `None` where something else counts.
+pub(crate) fn credentials<'a>(connect: &'a Connect, certified: Option<&str>) -> Option<(&'a str, &'a [u8])> {
+    match (connect.username.as_deref(), connect.password.as_deref()) {
+        (None, None) => None,
+        // With a certificate some libraries insist on a user name: it is then a claim that the certificate must bear out.
+        (Some(username), None) if certified == Some(username) => None,
+        (username, password) => Some((username.unwrap_or_default(), password.unwrap_or_default())),
+    }
+}
+
 /// Decides over a CONNECT. `certified` is the name in the client's certificate, which the listener's authority signed;
-/// `by_client_id` are the devices that the listener takes without credentials.
+/// `by_client_id` are the devices that the listener takes without credentials; `proven` is who has the [`credentials`].
 pub(crate) fn decide(
     connect: &Connect,
     certified: Option<&str>,
     by_client_id: &HashSet<String>,
     identities: &Identities,
+    proven: Option<Who>,
 ) -> Result<Who, Refusal> {
     if connect.enhanced {
         return Err(Refusal::BAD_METHOD);
     }
-    let who = match (&connect.username, &connect.password, certified) {
-        (None, None, Some(name)) => identities.device(name).ok_or(Refusal::NOT_AUTHORIZED)?,
-        (None, None, None) if by_client_id.contains(&connect.client_id) => {
+    let who = match (credentials(connect, certified), certified) {
+        (Some(_), _) => proven.ok_or(Refusal::BAD_CREDENTIALS)?,
+        (None, Some(name)) => identities.device(name).ok_or(Refusal::NOT_AUTHORIZED)?,
+        (None, None) if by_client_id.contains(&connect.client_id) => {
             identities.device(&connect.client_id).ok_or(Refusal::NOT_AUTHORIZED)?
         }
-        (None, None, None) => return Err(Refusal::NOT_AUTHORIZED),
-        // With a certificate some libraries insist on a user name: it is then a claim that the certificate must bear out.
-        (Some(username), None, Some(name)) if username == name => {
-            identities.device(name).ok_or(Refusal::NOT_AUTHORIZED)?
-        }
-        (username, password, _) => {
-            let username = username.as_deref().unwrap_or_default();
-            let password = password.as_deref().unwrap_or_default();
-            identities.authenticate(username, password).ok_or(Refusal::BAD_CREDENTIALS)?
-        }
+        (None, None) => return Err(Refusal::NOT_AUTHORIZED),
     };
     // Who shows both a certificate and a secret must be the same device by both.
     if certified.is_some_and(|name| name != who.name()) {
@@ -149,7 +190,9 @@ mod tests {
         };
         let identities = Identities::new(vec![device("a"), device("b")], vec![user()]);
         let listed = listed.iter().map(|s| (*s).to_owned()).collect();
-        decide(connect, certified, &listed, &identities)
+        let proven = credentials(connect, certified)
+            .and_then(|(name, password)| identities.find(name).filter(|_| password == b"secret"));
+        decide(connect, certified, &listed, &identities, proven)
             .map(|who| who.name().to_owned())
             .map_err(|r| (r.code(Version::V3), r.code(Version::V5)))
     }

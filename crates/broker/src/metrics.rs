@@ -13,6 +13,9 @@ const RECEIVED: &str = "windlass_readings_received_total";
 const REJECTED: &str = "windlass_readings_rejected_total";
 const ACK: &str = "windlass_ack_seconds";
 /// Shared with the chain side, which drops receipts before they come here.
+const BANS: &str = "windlass_bans_total";
+const TAKEOVERS: &str = "windlass_takeovers_total";
+const THROTTLED: &str = "windlass_readings_throttled_total";
 const DROPPED: &str = "windlass_receipts_dropped_total";
 
 /// The reasons for which the front itself refuses; the device side counts its own under the same name.
@@ -34,10 +37,14 @@ pub(crate) enum Connect {
     Tls,
     Websocket,
     Unavailable,
+    AddressLimit,
+    Banned,
+    TooOften,
+    Busy,
 }
 
 impl Connect {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 17] = [
         Self::Accepted,
         Self::BadCredentials,
         Self::NotAuthorized,
@@ -51,6 +58,10 @@ impl Connect {
         Self::Tls,
         Self::Websocket,
         Self::Unavailable,
+        Self::AddressLimit,
+        Self::Banned,
+        Self::TooOften,
+        Self::Busy,
     ];
 
     fn as_str(self) -> &'static str {
@@ -68,6 +79,33 @@ impl Connect {
             Self::Tls => "tls",
             Self::Websocket => "websocket",
             Self::Unavailable => "unavailable",
+            Self::AddressLimit => "address_limit",
+            Self::Banned => "banned",
+            Self::TooOften => "connect_rate",
+            Self::Busy => "busy",
+        }
+    }
+}
+
+/// What becomes of a reading over its device's rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Throttled {
+    /// MQTT 5: answered with "quota exceeded".
+    Refused,
+    /// 3.1.1: taken later, its socket is not read meanwhile.
+    Delayed,
+    /// QoS 0.
+    Dropped,
+}
+
+impl Throttled {
+    const ALL: [Self; 3] = [Self::Refused, Self::Delayed, Self::Dropped];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Delayed => "delayed",
+            Self::Dropped => "dropped",
         }
     }
 }
@@ -80,6 +118,18 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     describe_counter!(REJECTED, Unit::Count, "Publishes refused for what they are");
     describe_histogram!(ACK, Unit::Seconds, "From a publish read to its PUBACK or PUBREC written");
     describe_counter!(DROPPED, Unit::Count, "Receipts to devices not sent because their queue was full");
+    describe_counter!(BANS, Unit::Count, "Bans after failed connects, of a device's or user's name or of an address");
+    describe_counter!(TAKEOVERS, Unit::Count, "Live sessions taken over by a new connection of their device");
+    describe_counter!(THROTTLED, Unit::Count, "Readings over their device's rate, by what became of them");
+    for by in ["device", "address"] {
+        counter!(BANS, "by" => by).increment(0);
+    }
+    for slowed in ["no", "yes"] {
+        counter!(TAKEOVERS, "slowed" => slowed).increment(0);
+    }
+    for throttled in Throttled::ALL {
+        counter!(THROTTLED, "action" => throttled.as_str()).increment(0);
+    }
     gauge!(CONNECTIONS).increment(0.0);
     counter!(DROPPED).increment(0);
     for outcome in Connect::ALL {
@@ -108,6 +158,19 @@ pub(crate) fn rejected(reject: Reject) {
 
 pub(crate) fn acknowledged(after: Duration) {
     histogram!(ACK).record(after.as_secs_f64());
+}
+
+/// `by` is `device` or `address`.
+pub(crate) fn banned(by: &'static str) {
+    counter!(BANS, "by" => by).increment(1);
+}
+
+pub(crate) fn taken_over(slowed: bool) {
+    counter!(TAKEOVERS, "slowed" => if slowed { "yes" } else { "no" }).increment(1);
+}
+
+pub(crate) fn throttled(action: Throttled) {
+    counter!(THROTTLED, "action" => action.as_str()).increment(1);
 }
 
 pub(crate) fn dropped() {

@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 use windlass_reading::Reject;
 
 use crate::{
-    Limits,
     acks::{Acks, Answer, Outcome, Owed},
     acl,
+    front::Front,
+    guard::Quota,
     identity::{Identity, Who},
     intake::{Intake, Publish, Qos, Refusal, Refused, Step},
-    metrics,
+    metrics::{self, Throttled},
     router::Hub,
     sessions::Seat,
     wire::{self, Fault, Packet, Published, Version},
@@ -26,6 +27,8 @@ use crate::{
 const QUOTA_EXCEEDED: u8 = 0x97;
 const V3_FAILURE: u8 = 0x80;
 const NO_SUBSCRIPTION: u8 = 0x11;
+/// Between two offers of a publish that a full queue gave back.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
 /// QoS 2 publishes of a session that it has not released: more than any client library opens.
 const UNRELEASED: usize = 256;
 
@@ -84,6 +87,15 @@ impl From<Fault> for End {
     }
 }
 
+/// The quality of service of a publish, and the answer that it asks for.
+fn quality(publish: &Published) -> (Qos, Option<(Answer, u16)>) {
+    match (publish.qos, publish.packet_id) {
+        (1, Some(id)) => (Qos::AtLeastOnce, Some((Answer::Puback, id))),
+        (2, Some(id)) => (Qos::ExactlyOnce, Some((Answer::Pubrec, id))),
+        _ => (Qos::AtMostOnce, None),
+    }
+}
+
 /// What is known of a publish or a release beside its bytes.
 struct Offered {
     step: Step,
@@ -93,18 +105,27 @@ struct Offered {
     now_ms: u64,
 }
 
+/// A publish that is not in yet.
+enum Held {
+    /// The intake gave it back.
+    Offered(Publish),
+    /// It is over its device's rate, until then.
+    Early(Published, u64, Instant),
+}
+
 /// One authenticated session.
 pub(crate) struct Session {
     pub(crate) who: Who,
     pub(crate) seat: Seat,
     pub(crate) version: Version,
     pub(crate) acks: Acks,
-    /// A publish that the intake gave back; nothing more is taken before it is in.
-    pub(crate) held: Option<Publish>,
+    /// Nothing more is taken before this is in.
+    held: Option<Held>,
     /// Subscriptions have changed since they were last stored.
     pub(crate) changed: bool,
     max_expiry: Duration,
     aliases: BTreeMap<u16, String>,
+    quota: Option<Quota>,
     in_flight: usize,
     max_subscriptions: usize,
     intake: Arc<dyn Intake>,
@@ -112,14 +133,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(
-        who: Who,
-        seat: Seat,
-        version: Version,
-        limits: &Limits,
-        intake: Arc<dyn Intake>,
-        hub: Hub,
-    ) -> Self {
+    pub(crate) fn new(front: &Front, who: Who, seat: Seat, version: Version) -> Self {
+        let limits = &front.limits;
+        let quota = match &who {
+            Who::Device(identity) => front.guard.quota(identity.device.as_str(), Instant::now()),
+            Who::User(_) => None,
+        };
         Self {
             who,
             seat,
@@ -129,10 +148,11 @@ impl Session {
             changed: false,
             max_expiry: limits.session_expiry,
             aliases: BTreeMap::new(),
+            quota,
             in_flight: usize::from(limits.in_flight),
             max_subscriptions: usize::from(limits.max_subscriptions),
-            intake,
-            hub,
+            intake: front.intake.clone(),
+            hub: front.hub.clone(),
         }
     }
 
@@ -185,12 +205,31 @@ impl Session {
         }
     }
 
-    /// Offers the held publish again; says whether it is in.
-    pub(crate) fn retry(&mut self) -> bool {
-        if let Some(publish) = self.held.take() {
-            self.offer(publish);
+    /// When the held publish is to be tried again; `None` when nothing is held.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        Some(match self.held.as_ref()? {
+            Held::Offered(_) => RETRY_AFTER,
+            Held::Early(_, _, due) => due.saturating_duration_since(Instant::now()),
+        })
+    }
+
+    /// Tries the held publish again.
+    pub(crate) fn retry(&mut self) {
+        match self.held.take() {
+            Some(Held::Offered(publish)) => self.offer(publish),
+            Some(Held::Early(publish, now_ms, _)) => {
+                if let Who::Device(identity) = &self.who {
+                    let identity = identity.clone();
+                    self.ration(&identity, publish, now_ms);
+                }
+            }
+            None => {}
         }
-        self.held.is_none()
+    }
+
+    /// Nothing more is taken: a publish that waits for its rate is not acknowledged, so its client has it still.
+    pub(crate) fn close(&mut self) {
+        self.held = self.held.take().filter(|held| matches!(held, Held::Offered(_)));
     }
 
     /// Writes the answers that are known; says whether a publish was not stored.
@@ -220,19 +259,36 @@ impl Session {
         if let Some(reject) = reject {
             return self.refuse(&identity, publish, reject, now_ms);
         }
-        let (qos, answer) = match (publish.qos, publish.packet_id) {
-            (1, Some(id)) => (Qos::AtLeastOnce, Some((Answer::Puback, id))),
-            (2, Some(id)) => (Qos::ExactlyOnce, Some((Answer::Pubrec, id))),
-            _ => (Qos::AtMostOnce, None),
-        };
         if self.acks.unreleased() >= UNRELEASED {
             return Err(End::TooManyOpen);
         }
-        metrics::received(qos);
-        let forward = self.forward(&identity, &publish.payload);
-        let offered = Offered { step: Step::Publish, qos, answer, forward, now_ms };
-        self.hand_over(&identity, offered, publish.topic, publish.payload, publish.duplicate);
+        metrics::received(quality(&publish).0);
+        self.ration(&identity, publish, now_ms);
         Ok(())
+    }
+
+    /// Takes the publish if its device's rate allows it. Otherwise MQTT 5 clients are told; in 3.1.1 only the missing
+    /// PUBACK can tell, so there it waits, and with it the socket.
+    fn ration(&mut self, identity: &Identity, publish: Published, now_ms: u64) {
+        let now = Instant::now();
+        let (qos, answer) = quality(&publish);
+        match (self.quota.as_ref().map_or(Ok(()), |quota| quota.take(now)), answer) {
+            (Ok(()), _) => {
+                let forward = self.forward(identity, &publish.payload);
+                let offered = Offered { step: Step::Publish, qos, answer, forward, now_ms };
+                self.hand_over(identity, offered, publish.topic, publish.payload, publish.duplicate);
+            }
+            (Err(_), None) => metrics::throttled(Throttled::Dropped),
+            (Err(_), Some(answer)) if self.version == Version::V5 => {
+                metrics::throttled(Throttled::Refused);
+                let outcome = Outcome::Refused(QUOTA_EXCEEDED, "rate");
+                self.acks.push(Owed { answer: Some(answer), received: now, forward: None, outcome });
+            }
+            (Err(wait), Some(_)) => {
+                metrics::throttled(Throttled::Delayed);
+                self.held = Some(Held::Early(publish, now_ms, now + wait));
+            }
+        }
     }
 
     /// The end of a QoS 2 delivery. The packet id is free once that is on disk: a client that hears PUBCOMP uses it again.
@@ -289,7 +345,7 @@ impl Session {
     fn offer(&mut self, publish: Publish) {
         match self.intake.offer(publish) {
             Ok(()) => {}
-            Err(Refused::Full(publish)) => self.held = Some(publish),
+            Err(Refused::Full(publish)) => self.held = Some(Held::Offered(publish)),
             // Its reply is dropped with it, which answers "unavailable".
             Err(Refused::Unknown(_) | Refused::Closed(_)) => {}
         }

@@ -163,6 +163,11 @@ impl Sessions {
         self.0.subscriptions.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether a connection holds `owner`'s session.
+    pub(crate) fn is_live(&self, owner: &str) -> bool {
+        self.0.kept.get(owner).is_some_and(|kept| lock(&kept.state).taken.is_some())
+    }
+
     /// Whether the connection with this serial, or none at all, is still the owner's last one.
     pub(crate) fn is_last(&self, owner: &str, serial: u64) -> bool {
         self.0.kept.get(owner).is_none_or(|kept| lock(&kept.state).serial == serial)

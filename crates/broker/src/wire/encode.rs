@@ -18,6 +18,7 @@ const DISCONNECT: u8 = 0xE0;
 /// MQTT 5 properties that are sent (MQTT 5 section 2.2.2.2).
 const SESSION_EXPIRY: u8 = 0x11;
 const ASSIGNED_CLIENT_ID: u8 = 0x12;
+const SERVER_KEEP_ALIVE: u8 = 0x13;
 const REASON_STRING: u8 = 0x1F;
 const RECEIVE_MAXIMUM: u8 = 0x21;
 const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
@@ -35,6 +36,8 @@ pub(crate) struct Connack<'a> {
     pub(crate) session_present: bool,
     /// How long the session is kept, where that is not what the client asked for.
     pub(crate) expiry_seconds: Option<u32>,
+    /// The longest time that the client may be silent, where that is not what it asked for.
+    pub(crate) keep_alive_seconds: Option<u16>,
     pub(crate) assigned_id: Option<&'a str>,
     /// With success only.
     pub(crate) limits: Option<&'a Limits>,
@@ -52,6 +55,10 @@ pub(crate) fn connack(out: &mut BytesMut, version: Version, connack: &Connack<'_
     if let Some(seconds) = connack.expiry_seconds {
         properties.put_u8(SESSION_EXPIRY);
         properties.put_u32(seconds);
+    }
+    if let Some(seconds) = connack.keep_alive_seconds {
+        properties.put_u8(SERVER_KEEP_ALIVE);
+        properties.put_u16(seconds);
     }
     if let Some((id, length)) = connack.assigned_id.and_then(|id| Some((id, u16::try_from(id.len()).ok()?))) {
         properties.put_u8(ASSIGNED_CLIENT_ID);

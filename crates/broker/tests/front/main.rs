@@ -14,6 +14,7 @@ mod durability;
 mod harness;
 mod identity;
 mod lifetime;
+mod limits;
 mod metrics;
 mod sessions;
 mod subscribers;

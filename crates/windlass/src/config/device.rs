@@ -13,7 +13,7 @@ use super::Config;
 pub struct Device {
     /// MQTT user name, client id and topic level.
     pub id: DeviceId,
-    /// `sha256:<hex>` of the generated secret. Absent only when a listener identifies it by client id.
+    /// `sha256:<hex>` of a generated secret, or `$argon2id$…` of one that a person chose. Absent only when a listener identifies it by client id.
     #[serde(default)]
     pub secret: Option<String>,
     /// How its payloads are read.
@@ -101,10 +101,12 @@ impl Device {
             None if !by_client_id => wrong.push(format!(
                 "devices.{id}: secret is missing (or name the device in a listener's identify_by_client_id)"
             )),
-            Some(secret) if secret.parse::<windlass_broker::SecretHash>().is_err() => {
-                wrong.push(format!("devices.{id}: secret must be \"sha256:\" and 64 hex digits"));
+            None => {}
+            Some(secret) => {
+                if let Err(error) = secret.parse::<windlass_broker::SecretHash>() {
+                    wrong.push(format!("devices.{id}: {error}"));
+                }
             }
-            _ => {}
         }
         if let Some(KeySpec::Secp256k1(_) | KeySpec::P256(_)) = self.key {
             wrong.push(format!(

@@ -99,7 +99,7 @@ fn every_problem_is_told_at_once() {
         "devices.d: secret is missing",
         "devices.d: settlement direct needs key",
         "devices.d: direct settlement stores a number",
-        "devices.e: secret must be",
+        "devices.e: a secret is",
         "keys.mnemonic_file: needed",
     ] {
         assert!(all.contains(part), "{part:?} is missing in:\n{all}");

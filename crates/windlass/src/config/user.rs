@@ -12,7 +12,7 @@ use super::Config;
 pub struct User {
     /// MQTT user name. The client id is free.
     pub name: String,
-    /// `sha256:<hex>` of the generated secret.
+    /// `sha256:<hex>` of a generated secret, or `$argon2id$…` of one that a person chose.
     pub secret: String,
     /// The filters that it may subscribe to, and any narrower ones; below `devices/`.
     pub subscribe: Vec<String>,
@@ -30,8 +30,8 @@ pub(super) fn validate(config: &Config) -> Vec<String> {
         if !names.insert(name) {
             wrong.push(format!("users.{name}: a device or another user has this name"));
         }
-        if user.secret.parse::<windlass_broker::SecretHash>().is_err() {
-            wrong.push(format!("users.{name}: secret must be \"sha256:\" and 64 hex digits"));
+        if let Err(error) = user.secret.parse::<windlass_broker::SecretHash>() {
+            wrong.push(format!("users.{name}: {error}"));
         }
         for filter in user.subscribe.iter().filter(|f| !windlass_broker::is_filter(f)) {
             wrong.push(format!("users.{name}: {filter:?} is not a topic filter below devices/"));
