@@ -19,7 +19,7 @@ use crate::{
     transport::Opened,
 };
 
-/// What all inputs share: the router, whose thread rumqttd never ends.
+/// What the inputs of one thread share: the router, whose thread rumqttd never ends.
 #[derive(Clone)]
 pub struct Bench(Hub);
 
@@ -33,7 +33,7 @@ impl Bench {
     /// # Errors
     /// [`Error::Thread`] when the machine is out of threads.
     pub fn new() -> Result<Self, Error> {
-        Hub::start(64, 64).map(Self)
+        Hub::start(1_024, 64).map(Self)
     }
 
     /// A front that nobody has connected to yet.

@@ -35,6 +35,11 @@ const MOST_TURNS: usize = 20_000;
 /// Small, so that reads and writes are cut.
 const PIPE_BYTES: usize = 256;
 
+thread_local! {
+    // A user hears what any front of the same bench tells: inputs that run at the same time must not share one.
+    static BENCH: Bench = Bench::new().expect("a thread for the router");
+}
+
 /// How a conversation ends, once the client has said all.
 #[derive(Debug, Clone, Copy)]
 pub enum Ending<'a> {
@@ -77,8 +82,7 @@ pub enum Event {
 impl Talk {
     /// Carries the plan out.
     pub fn run(plan: &Plan<'_>) -> Self {
-        static BENCH: OnceLock<Bench> = OnceLock::new();
-        let bench = BENCH.get_or_init(|| Bench::new().expect("a thread for the router"));
+        let bench = BENCH.with(Clone::clone);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
             let desk = Arc::new(Desk::default());
