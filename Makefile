@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-rust test-contracts test-deploy lint fuzz format figures idle gas clean
+.PHONY: help tools build demo test test-rust test-contracts test-deploy lint fuzz format figures idle bench-broker gas clean
 
 # Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
 ARGS ?=
@@ -68,6 +68,9 @@ figures: build ## print the figures that the documents quote
 
 idle: build ## print start-up time and idle memory of the service
 	tools/idle.sh
+
+bench-broker: tools build ## print the broker's figures beside mosquitto's and rumqttd's: make bench-broker [ARGS=latency]
+	cargo bench --locked -p windlass-tests --bench broker -- $(ARGS)
 
 gas: tools ## print the committed gas snapshot after checking it
 	contracts/bin/forge test --match-contract Gas

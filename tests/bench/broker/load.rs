@@ -111,6 +111,21 @@ pub async fn connect_all(address: SocketAddr, first: usize, count: usize, at_a_t
     streams.into_iter().flatten().collect()
 }
 
+/// Publishes one reading on each connection and waits for its acknowledgement; gives the connections back.
+pub async fn publish_one(streams: Vec<TcpStream>, first: usize) -> Vec<TcpStream> {
+    let now = Instant::now();
+    let mut kept = Vec::with_capacity(streams.len());
+    for (index, stream) in streams.into_iter().enumerate() {
+        let mut publisher = Publisher::new(stream, first + index, now, now);
+        let mut out = Vec::new();
+        publisher.write(&mut out);
+        publisher.stream.write_all(&out).await.unwrap();
+        publisher.read().await.expect("a PUBACK");
+        kept.push(publisher.stream);
+    }
+    kept
+}
+
 /// How a publisher goes on.
 #[derive(Clone, Copy)]
 pub enum Pace {

@@ -1,7 +1,7 @@
 //! What the broker does beside mosquitto and stock rumqttd, on this machine and in this run. `make bench-broker`
 //!
 //! Every figure of Windlass is with an fsync of the journal before each acknowledgement; the other two keep messages in
-//! memory. Broker and load share the machine. Nothing here passes or fails: it prints.
+//! memory. Broker and load share the machine. Nothing here passes or fails: it prints. Arguments choose scenarios.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,20 +15,16 @@
     reason = "a program for people"
 )]
 
+mod crowd;
+mod hostile;
+mod latency;
 mod load;
 mod peers;
+mod throughput;
 
-use std::time::Duration;
+use std::{future::Future, thread};
 
-use load::{Outcome, Pace};
-use peers::Peer;
-
-/// Each peer is measured so many times, in turn; the median counts.
-const ROUNDS: usize = 1;
-const CLIENTS: usize = 500;
-const WINDOW: u16 = 20;
-const WARM_UP: Duration = Duration::from_secs(2);
-const MEASURED: Duration = Duration::from_secs(8);
+use tokio::runtime::{Builder, Runtime};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -37,55 +33,32 @@ fn main() {
     {
         peers::run_rumqttd(port.parse().unwrap());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|a| a == name);
+    let runtime = runtime();
     if wanted("throughput") {
-        runtime.block_on(throughput());
+        runtime.block_on(throughput::run());
+    }
+    if wanted("latency") {
+        runtime.block_on(latency::run());
+    }
+    if wanted("idle") {
+        runtime.block_on(crowd::idle());
+    }
+    if wanted("reconnect") {
+        runtime.block_on(crowd::reconnect());
+    }
+    if wanted("hostile") {
+        runtime.block_on(hostile::run());
     }
 }
 
-/// Acknowledgements per second with a full window, each peer alone, in turn.
-async fn throughput() {
-    println!("Acknowledgements per second: {CLIENTS} clients x window {WINDOW}, QoS 1, MQTT 3.1.1, 13 digits");
-    println!("{:<12}{:>12}{:>10}{:>10}{:>14}", "", "acks/s", "p50 ms", "p99 ms", "CPU us/ack");
-    type Start = fn() -> Peer;
-    let starts: [Start; 3] = [Peer::mosquitto, Peer::rumqttd, || Peer::windlass(CLIENTS, "in_flight = 20", "")];
-    let mut rates: Vec<Vec<f64>> = vec![Vec::new(); starts.len()];
-    for _ in 0..ROUNDS {
-        for (start, rates) in starts.iter().zip(&mut rates) {
-            let peer = start();
-            let outcome = full_window(&peer).await;
-            rates.push(outcome.per_second());
-        }
-    }
-    let medians: Vec<f64> = rates.iter_mut().map(|r| median(r)).collect();
-    println!("ratio to mosquitto {:.2}, to rumqttd {:.2}", medians[2] / medians[0], medians[2] / medians[1]);
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-async fn full_window(peer: &Peer) -> Outcome {
-    let streams = load::connect_all(peer.address, 0, CLIENTS, 50).await;
-    let before = peer.cpu();
-    let outcome = load::publish(streams, 0, Pace::Window(WINDOW), WARM_UP, MEASURED).await;
-    // The warm-up's acknowledgements are not counted, so its share of the time is taken off.
-    let share = MEASURED.as_secs_f64() / (MEASURED + WARM_UP).as_secs_f64();
-    let cpu = (peer.cpu() - before).mul_f64(share);
-    println!(
-        "{:<12}{:>12.0}{:>10.1}{:>10.1}{:>14.1}{}",
-        peer.name,
-        outcome.per_second(),
-        outcome.millis(0.5),
-        outcome.millis(0.99),
-        cpu.as_secs_f64() * 1e6 / outcome.acknowledged.max(1) as f64,
-        if outcome.lost > 0 { format!("  {} connections LOST", outcome.lost) } else { String::new() }
-    );
-    if let (Some(site), true) = (peer.site(), outcome.lost > 0) {
-        println!("{}", site.log());
-        println!("{}", windlass_tests::get(site.http, "/metrics").unwrap().1);
-    }
-    outcome
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// Runs a load on a thread of its own, so that it does not hold up whoever measures.
+fn beside<T: Send + 'static, F: Future<Output = T>>(
+    load: impl FnOnce() -> F + Send + 'static,
+) -> thread::JoinHandle<T> {
+    thread::spawn(move || runtime().block_on(load()))
 }

@@ -26,7 +26,7 @@ pub struct Peer {
 
 enum Keeper {
     Gateway(Box<Site>),
-    Other(Program, #[allow(dead_code, reason = "its directory")] TempDir),
+    Other { _program: Program, _dir: TempDir },
 }
 
 /// The ids of the devices that every peer knows.
@@ -37,10 +37,16 @@ pub fn device(number: usize) -> String {
 impl Peer {
     /// Windlass with so many devices; `limits` are lines of `[broker.limits]`, `listeners` more of those.
     pub fn windlass(devices: usize, limits: &str, listeners: &str) -> Self {
+        Self::windlass_with(devices, limits, listeners, |_| {})
+    }
+
+    /// The same, with files of its own.
+    pub fn windlass_with(devices: usize, limits: &str, listeners: &str, prepare: impl FnOnce(&Site)) -> Self {
         let ids: Vec<String> = (0..devices).map(device).collect();
         let rows: Vec<_> = ids.iter().map(|id| (id.as_str(), "anchor", "digits")).collect();
         let mut site = Site::new(&rows);
         site.edit_config("[chain]", &format!("{listeners}\n[broker.limits]\n{limits}\n[chain]"));
+        prepare(&site);
         site.start();
         let address = SocketAddr::from(([127, 0, 0, 1], site.mqtt));
         let pid = site.gateway.as_ref().unwrap().id();
@@ -75,14 +81,14 @@ impl Peer {
         let program = Program::start(&mut command, &dir.path().join("log"));
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         until(name, || TcpStream::connect(address).ok());
-        Self { name, address, pid: program.id(), _keeper: Keeper::Other(program, dir) }
+        Self { name, address, pid: program.id(), _keeper: Keeper::Other { _program: program, _dir: dir } }
     }
 
     /// The Windlass behind this peer.
     pub fn site(&self) -> Option<&Site> {
         match &self._keeper {
             Keeper::Gateway(site) => Some(site),
-            Keeper::Other(..) => None,
+            Keeper::Other { .. } => None,
         }
     }
 
