@@ -183,11 +183,9 @@ async fn accept(
             continue;
         };
         prepare(&stream);
-        let served = front::serve(front.clone(), stream, address, door.clone(), stop.clone());
-        connections.spawn(async move {
-            served.await;
-            drop((share, place));
-        });
+        let held = (share, place);
+        let served = front::serve(front.clone(), stream, address, door.clone(), held, stop.clone());
+        connections.spawn(served);
     }
 }
 

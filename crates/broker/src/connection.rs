@@ -68,13 +68,13 @@ enum Wake {
 }
 
 impl Connection {
-    pub(crate) fn new(front: Arc<Front>, socket: Socket, mut session: Session, connect: Connect) -> Self {
+    pub(crate) fn new(front: Arc<Front>, socket: Socket, mut session: Session, connect: Connect) -> Box<Self> {
         let taken = session.seat.taken.take();
         let keep_alive = Duration::from_secs(u64::from(connect.keep_alive_seconds));
         let now = Instant::now();
         let window = usize::from(connect.receive_maximum.unwrap_or(u16::MAX).min(front.limits.in_flight));
         let (version, max_packet_bytes) = (connect.version, connect.max_packet_bytes);
-        Self {
+        Box::new(Self {
             front,
             socket,
             session,
@@ -88,15 +88,16 @@ impl Connection {
             link: None,
             relink_at: None,
             closed: false,
-        }
+        })
     }
 
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self: Box<Self>, stop: CancellationToken) {
         let end = match self.serve(&stop).await {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        self.finish(end).await;
+        // Boxed, as what is seldom needed below: each connection has the room of its task all the time.
+        Box::pin(self.finish(end)).await;
     }
 
     async fn serve(&mut self, stop: &CancellationToken) -> Result<std::convert::Infallible, End> {
@@ -105,8 +106,12 @@ impl Connection {
         self.wake(Wake::IdentitiesChanged)?;
         loop {
             let more = self.take_packets()?;
-            self.keep_link_in_step().await;
-            self.store_changes().await?;
+            if matches!(self.session.who, Who::User(_)) {
+                Box::pin(self.keep_link_in_step()).await;
+            }
+            if std::mem::take(&mut self.session.changed) {
+                Box::pin(self.store_changes()).await?;
+            }
             self.session.seat.write(self.taker, &mut self.socket.out);
             self.socket.flush().await?;
             if more {
@@ -201,8 +206,7 @@ impl Connection {
 
     /// A kept session's new subscriptions are on disk before they are acknowledged.
     async fn store_changes(&mut self) -> Result<(), End> {
-        let changed = std::mem::take(&mut self.session.changed);
-        if !changed || self.session.seat.expiry().is_zero() {
+        if self.session.seat.expiry().is_zero() {
             return Ok(());
         }
         match self.session.seat.stored() {
@@ -213,9 +217,6 @@ impl Connection {
 
     /// Opens, widens or rebuilds the router's link so that it carries exactly the session's subscriptions.
     async fn keep_link_in_step(&mut self) {
-        if matches!(self.session.who, Who::Device(_)) {
-            return;
-        }
         let wanted: BTreeSet<String> = self.session.seat.subscriptions().into_keys().collect();
         let have: BTreeSet<String> = self.link.as_ref().map(|l| l.topics().into_iter().collect()).unwrap_or_default();
         if wanted == have || self.relink_at.is_some() {
@@ -236,7 +237,7 @@ impl Connection {
     }
 
     /// Answers what is still owed, within the drain time, then says goodbye.
-    async fn finish(mut self, end: End) {
+    async fn finish(mut self: Box<Self>, end: End) {
         let deadline = Instant::now() + self.front.limits.drain_timeout;
         self.session.close();
         while !self.session.acks.is_empty() || self.session.retry_after().is_some() {
@@ -267,8 +268,9 @@ impl Connection {
     }
 
     /// Leaves the session behind, to be kept or not, and sends the will where there is one and the end asks for it.
-    async fn leave(self, end: End) {
-        let (front, seat) = (self.front, self.session.seat);
+    async fn leave(self: Box<Self>, end: End) {
+        let Self { front, session, will, .. } = *self;
+        let seat = session.seat;
         let (owner, serial, expiry) = (seat.owner().to_owned(), seat.serial(), seat.expiry());
         if let Some(session) = seat.stored().filter(|_| seat.is_stored()) {
             let kept = if expiry.is_zero() {
@@ -281,7 +283,7 @@ impl Connection {
             }
         }
         drop(seat);
-        let Some(will) = self.will.filter(|_| end != End::Client) else { return };
+        let Some(will) = will.filter(|_| end != End::Client) else { return };
         // It waits no longer than the session, and a client that comes back in time has none (MQTT 5 section 3.1.3.2.2).
         let delay = Duration::from_secs(will.delay_seconds.into()).min(expiry);
         let send = async move {

@@ -58,16 +58,18 @@ pub(crate) struct Visitor<'a> {
     pub(crate) by_client_id: &'a HashSet<String>,
 }
 
-/// Serves one accepted socket until it ends.
+/// Serves one accepted socket until it ends; `place` is held as long.
 pub(crate) async fn serve(
     front: Arc<Front>,
     stream: TcpStream,
     address: IpAddr,
     door: Arc<Door>,
+    place: impl Sized,
     stop: CancellationToken,
 ) {
     let visitor = Visitor { address, by_client_id: &door.by_client_id };
-    converse(front, door.transport.open(stream), visitor, stop).await;
+    converse(front, Box::pin(door.transport.open(stream)), visitor, stop).await;
+    drop(place);
 }
 
 /// The same over whatever `opening` yields.
@@ -77,31 +79,39 @@ pub(crate) async fn converse(
     visitor: Visitor<'_>,
     stop: CancellationToken,
 ) {
-    let deadline = Instant::now() + front.limits.connect_timeout;
-    let entered = async {
-        let greeted = timeout_at(deadline, Socket::greet(opening, front.limits.max_packet_bytes)).await;
-        let (mut socket, mut connect, certified) = greeted.unwrap_or(Err(metrics::Connect::Timeout))?;
-        let entered = match front.identify(&connect, certified.as_deref(), &visitor).await {
-            Ok(who) => front.admit(who, &mut connect, &mut socket.out).await,
-            Err(refusal) => Err(refusal),
-        };
-        match entered {
-            Ok(session) => Ok((socket, session, connect)),
-            Err(refusal) => {
-                socket.refuse(refusal.code(connect.version), connect.version).await;
-                Err(refusal.outcome)
-            }
-        }
-    };
+    // Boxed apart from what follows: an idle connection must not carry the room of the handshakes that it once did.
+    let entering = Box::pin(enter(front, opening, visitor));
     let entered = tokio::select! {
-        entered = entered => entered,
+        entered = entering => entered,
         () = stop.cancelled() => return,
     };
     match entered {
         Err(outcome) => metrics::connect(outcome),
-        Ok((socket, session, connect)) => {
+        Ok(connection) => connection.run(stop).await,
+    }
+}
+
+/// From the first byte to the session.
+async fn enter(
+    front: Arc<Front>,
+    opening: impl Future<Output = Result<Opened, metrics::Connect>>,
+    visitor: Visitor<'_>,
+) -> Result<Box<Connection>, metrics::Connect> {
+    let deadline = Instant::now() + front.limits.connect_timeout;
+    let greeted = timeout_at(deadline, Socket::greet(opening, front.limits.max_packet_bytes)).await;
+    let (mut socket, mut connect, certified) = greeted.unwrap_or(Err(metrics::Connect::Timeout))?;
+    let entered = match front.identify(&connect, certified.as_deref(), &visitor).await {
+        Ok(who) => front.admit(who, &mut connect, &mut socket.out).await,
+        Err(refusal) => Err(refusal),
+    };
+    match entered {
+        Ok(session) => {
             metrics::connect(metrics::Connect::Accepted);
-            Connection::new(front, socket, session, connect).run(stop).await;
+            Ok(Connection::new(front, socket, session, connect))
+        }
+        Err(refusal) => {
+            socket.refuse(refusal.code(connect.version), connect.version).await;
+            Err(refusal.outcome)
         }
     }
 }

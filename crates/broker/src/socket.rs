@@ -1,10 +1,16 @@
 //! A client's socket with its buffers: the handshakes, the first packet, bounded reads and writes.
 
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
     time::timeout,
 };
 
@@ -17,7 +23,9 @@ use crate::{
 };
 
 /// Read at once, at most; a connection's buffer grows to one packet beyond it.
-const READ_BYTES: usize = 4 * 1024;
+const READ_BYTES: usize = 8 * 1024;
+/// A larger buffer of answers is given back once they are written.
+const KEPT_BYTES: usize = 256;
 /// The first byte of a connection: CONNECT, whose flags are reserved and zero.
 const CONNECT: u8 = 0x10;
 /// A client that takes nothing for so long is gone.
@@ -77,10 +85,19 @@ impl Socket {
         let _ = self.flush().await;
     }
 
-    /// Cancel safe.
+    /// Cancel safe. Reads by way of the stack: a connection that waits holds no buffer.
     pub(crate) async fn read(&mut self) -> std::io::Result<usize> {
-        self.input.reserve(READ_BYTES);
-        self.io.read_buf(&mut self.input).await
+        poll_fn(|context| {
+            let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer))?;
+            if self.input.is_empty() {
+                self.input = BytesMut::with_capacity(buffer.filled().len());
+            }
+            self.input.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+        .await
     }
 
     pub(crate) async fn flush(&mut self) -> Result<(), End> {
@@ -92,9 +109,13 @@ impl Socket {
             self.io.flush().await
         };
         match timeout(WRITE_TIMEOUT, written).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Lost),
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Err(End::Lost),
         }
+        if self.out.capacity() > KEPT_BYTES {
+            self.out = BytesMut::new();
+        }
+        Ok(())
     }
 
     /// Says goodbye at the transport's level, to a peer that may not listen any more.
