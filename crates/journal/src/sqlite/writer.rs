@@ -51,7 +51,13 @@ struct Known {
     last_sequence: u64,
 }
 
-type Answer = Box<dyn FnOnce(Option<&str>) + Send>;
+/// What is said once the commit is on disk, or has failed.
+enum Answer {
+    Appended(Reply<Stored>, Result<Stored, AppendError>),
+    Refused(Reply<u64>, Result<u64, AppendError>),
+    Released(Reply<bool>, Result<bool, AppendError>),
+    Written(After, rusqlite::Result<()>),
+}
 
 pub(super) struct Writer {
     connection: Connection,
@@ -98,16 +104,16 @@ impl Writer {
                 Command::Append(entry) => {
                     let stored = begun.clone().map_err(AppendError::Unavailable).and_then(|()| self.insert(&entry));
                     effects.backlog += i64::from(stored.is_ok());
-                    answers.push(answer(entry.reply, stored));
+                    answers.push(Answer::Appended(entry.reply, stored));
                 }
                 Command::Refuse(entry) => {
                     let stored = begun.clone().map_err(AppendError::Unavailable).and_then(|()| self.keep(&entry));
-                    answers.push(answer(entry.reply, stored));
+                    answers.push(Answer::Refused(entry.reply, stored));
                 }
                 Command::Release(entry) => {
                     let begun = begun.clone().map_err(AppendError::Unavailable);
                     let freed = begun.and_then(|()| self.free(&entry.device, entry.packet_id));
-                    answers.push(answer(entry.reply, freed));
+                    answers.push(Answer::Released(entry.reply, freed));
                 }
                 Command::Write(job) if begun.is_ok() => answers.push(self.run_job(job, &mut effects)),
                 // Dropped unanswered, which its caller takes for a failed commit.
@@ -133,7 +139,7 @@ impl Writer {
         }
         let failure = committed.as_ref().err().map(String::as_str);
         for answer in answers {
-            answer(failure);
+            answer.give(failure);
         }
     }
 
@@ -147,13 +153,7 @@ impl Writer {
         if stored && closed.is_ok() {
             effects.backlog += own.backlog;
         }
-        Box::new(move |failure| {
-            after(match (failure, closed) {
-                (Some(text), _) => Err(storage(text)),
-                (None, Err(e)) => Err(e.into()),
-                (None, Ok(())) => Ok(()),
-            });
-        })
+        Answer::Written(after, closed)
     }
 
     fn insert(&mut self, entry: &Append) -> Result<Stored, AppendError> {
@@ -185,7 +185,9 @@ impl Writer {
                 ])
             })
             .map_err(|e| unavailable(&e))?;
-        self.known.insert(entry.device.clone(), Known { last_sequence: expected, ..known });
+        if let Some(known) = self.known.get_mut(&entry.device) {
+            known.last_sequence = expected;
+        }
         Ok(Stored { sequence: expected, arrival: self.connection.last_insert_rowid() as u64 })
     }
 
@@ -241,13 +243,26 @@ impl Writer {
     }
 }
 
-fn answer<T: Send + 'static>(reply: Reply<T>, stored: Result<T, AppendError>) -> Answer {
-    Box::new(move |failure| {
-        reply(match failure {
-            Some(text) => Err(AppendError::Unavailable(text.to_owned())),
-            None => stored,
-        });
-    })
+impl Answer {
+    fn give(self, failure: Option<&str>) {
+        match self {
+            Self::Appended(reply, stored) => reply(unless(failure, stored)),
+            Self::Refused(reply, stored) => reply(unless(failure, stored)),
+            Self::Released(reply, freed) => reply(unless(failure, freed)),
+            Self::Written(after, closed) => after(match failure {
+                Some(text) => Err(storage(text)),
+                None => closed.map_err(Error::from),
+            }),
+        }
+    }
+}
+
+/// The outcome of one entry, which counts only if the commit did not fail.
+fn unless<T>(failure: Option<&str>, stored: Result<T, AppendError>) -> Result<T, AppendError> {
+    match failure {
+        Some(text) => Err(AppendError::Unavailable(text.to_owned())),
+        None => stored,
+    }
 }
 
 fn unavailable(error: &rusqlite::Error) -> AppendError {
