@@ -18,7 +18,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, Error, Identities, Intake, Outbox, acl,
+    Config, Error, Identities, Intake, Outbox, RouterHealth, acl,
+    canary::{Canary, Pace},
     connection::now_ms,
     front::{self, Front},
     metrics,
@@ -51,6 +52,8 @@ pub struct Broker {
     addresses: Vec<SocketAddr>,
     front: Arc<Front>,
     places: Arc<Semaphore>,
+    router: RouterHealth,
+    pub(crate) pace: Pace,
 }
 
 impl Broker {
@@ -83,10 +86,11 @@ impl Broker {
         }
         let most = usize::try_from(config.limits.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
         let hub = Hub::start(most, config.limits.outbox_messages)?;
+        let router = RouterHealth::new(hub.clone());
         let front = Front::new(config.limits, identities, intake, hub, store);
         restore(&front.sessions, front.store.as_ref()).await?;
         let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Ok(Self { listeners, addresses, front: Arc::new(front), places })
+        Ok(Self { listeners, addresses, front: Arc::new(front), places, router, pace: Pace::default() })
     }
 
     /// The addresses in use, in the config's order; tells the ports that the system chose.
@@ -104,6 +108,11 @@ impl Broker {
         Outbox::new(self.front.hub.clone(), self.front.sessions.clone())
     }
 
+    /// Whether messages to users are forwarded; known while the broker runs.
+    pub fn router_health(&self) -> RouterHealth {
+        self.router.clone()
+    }
+
     /// Serves until `stop`. Then no socket is read any more, what is in is answered (within `drain_timeout`),
     /// MQTT 5 clients are told, and everything is closed.
     ///
@@ -117,8 +126,10 @@ impl Broker {
             accepting.spawn(accept(listener, door, front, places, connections.clone(), stop.clone()));
         }
         let swept = tokio::spawn(sweep(self.front.clone()));
+        let canary = tokio::spawn(Canary::new(self.router, self.pace).run());
         while accepting.join_next().await.is_some() {}
         swept.abort();
+        canary.abort();
         connections.close();
         let grace = self.front.limits.drain_timeout + GRACE;
         if tokio::time::timeout(grace, connections.wait()).await.is_err() {

@@ -12,6 +12,7 @@ extern crate self as windlass_broker;
 mod acks;
 mod acl;
 mod broker;
+mod canary;
 mod checks;
 mod config;
 mod connection;
@@ -37,6 +38,7 @@ mod wire;
 
 pub use acl::is_filter;
 pub use broker::{Broker, Certificates};
+pub use canary::RouterHealth;
 pub use config::{Config, Limits, Listener};
 pub use error::Error;
 pub use identity::{Identities, Identity, User};

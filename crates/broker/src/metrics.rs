@@ -17,6 +17,8 @@ const BANS: &str = "windlass_bans_total";
 const TAKEOVERS: &str = "windlass_takeovers_total";
 const THROTTLED: &str = "windlass_readings_throttled_total";
 const DROPPED: &str = "windlass_receipts_dropped_total";
+const ROUTER_UP: &str = "windlass_router_up";
+const ROUTER_RESTARTS: &str = "windlass_router_restarts_total";
 
 /// The reasons for which the front itself refuses; the device side counts its own under the same name.
 const REASONS: [Reject; 4] = [Reject::ForeignTopic, Reject::TooLong, Reject::Retained, Reject::Malformed];
@@ -121,6 +123,10 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     describe_counter!(BANS, Unit::Count, "Bans after failed connects, of a device's or user's name or of an address");
     describe_counter!(TAKEOVERS, Unit::Count, "Live sessions taken over by a new connection of their device");
     describe_counter!(THROTTLED, Unit::Count, "Readings over their device's rate, by what became of them");
+    describe_gauge!(ROUTER_UP, Unit::Count, "1 while the router forwards the canary's messages");
+    describe_counter!(ROUTER_RESTARTS, Unit::Count, "Routers started in place of one that had ended or hung");
+    gauge!(ROUTER_UP).set(1.0);
+    counter!(ROUTER_RESTARTS).absolute(0);
     for by in ["device", "address"] {
         counter!(BANS, "by" => by).increment(0);
     }
@@ -171,6 +177,12 @@ pub(crate) fn taken_over(slowed: bool) {
 
 pub(crate) fn throttled(action: Throttled) {
     counter!(THROTTLED, "action" => action.as_str()).increment(1);
+}
+
+/// Whether the router forwards, and how often it was started again.
+pub(crate) fn router(up: bool, restarts: u64) {
+    gauge!(ROUTER_UP).set(f64::from(u8::from(up)));
+    counter!(ROUTER_RESTARTS).absolute(restarts);
 }
 
 pub(crate) fn dropped() {

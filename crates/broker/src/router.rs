@@ -3,7 +3,8 @@
 //! Devices hear their own topics from their sessions directly: a link costs about 100 KiB, a session some hundred bytes.
 //!
 //! Only checked topics and QoS 0 messages get in. If the router's thread ends, the next message or subscription starts
-//! another, and sessions whose link broke open it again; readings do not pass here and are not touched.
+//! another; if it hangs, the canary has it replaced. Links of an earlier router break, and sessions open them again;
+//! readings do not pass here and are not touched. Nothing here waits for a router that hangs.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -11,18 +12,18 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use futures::FutureExt;
+use flume::TrySendError;
 use rumqttd::{
     Notification, Router, RouterConfig,
-    local::{LinkBuilder, LinkRx, LinkTx},
+    local::{LinkBuilder, LinkError, LinkRx, LinkTx},
     protocol::{Disconnect, DisconnectReasonCode, Packet},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::{acl, error::Error, metrics};
 
@@ -33,6 +34,16 @@ const SEGMENTS: usize = 2;
 const OUTGOING_MESSAGES: u64 = 200;
 /// For the router to answer a new link; it takes microseconds.
 const LINK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Links that are being opened at once: while a router hangs each of them holds a thread.
+const OPENING: usize = 128;
+/// Between two looks at the router's queue when it is full; it takes a thousand packets.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+/// Links beside those of sessions: the publisher's, the canary's, and the one that the canary has just left.
+const OWN_LINKS: usize = 3;
+/// Where the router's state is tried; nobody can subscribe to it, because it is not below `devices/`.
+const PROBE: &str = "windlass/probe";
+/// rumqttd's router ends at a topic whose first character has several bytes.
+const UNBEARABLE: &str = "é";
 /// The publishing link's name; sessions' links are numbered.
 const PUBLISHER: &str = "windlass";
 
@@ -51,6 +62,8 @@ pub(crate) struct Hub {
 struct State {
     max_links: usize,
     running: Mutex<Option<Running>>,
+    /// The number of the newest router. Links of an earlier one are over.
+    newest: watch::Sender<u64>,
     /// How many users' connections have subscribed to each filter.
     interest: DashMap<String, usize>,
     listeners: AtomicUsize,
@@ -59,6 +72,7 @@ struct State {
 }
 
 struct Running {
+    number: u64,
     opener: Opener,
     publisher: LinkTx,
     /// Kept so that the router can tell the publisher; nothing is ever subscribed to.
@@ -70,8 +84,21 @@ pub(crate) struct Link {
     hub: Hub,
     tx: Option<LinkTx>,
     rx: LinkRx,
+    /// The router that it leads to, and news of the newest.
+    router: u64,
+    newest: watch::Receiver<u64>,
     name: usize,
     routed: HashSet<String>,
+}
+
+/// What the router's queue did with a packet.
+#[derive(PartialEq, Eq)]
+enum Offered {
+    Taken,
+    /// There is no room, as yet: the router is busy, or hangs.
+    Full,
+    /// The router has ended.
+    Ended,
 }
 
 impl Hub {
@@ -81,6 +108,7 @@ impl Hub {
         let state = Arc::new(State {
             max_links,
             running: Mutex::new(None),
+            newest: watch::Sender::new(0),
             interest: DashMap::new(),
             listeners: AtomicUsize::new(0),
             names: Mutex::default(),
@@ -118,44 +146,95 @@ impl Hub {
         tokio::task::spawn_blocking(move || hub.open_blocking(topics)).await.ok().flatten()
     }
 
+    /// A new link on which `payload`, published to `topic`, is to be heard. It counts as nobody's interest. `None` when
+    /// the router does not take it.
+    pub(crate) async fn echo(&self, topic: &'static str, payload: Bytes) -> Option<Link> {
+        let hub = self.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            let state = hub.state.clone();
+            let mut link = hub.link()?;
+            let heard = link.tx.as_mut().is_some_and(|tx| insist(|| offered(tx.try_subscribe(topic), tx)));
+            (heard && insist(|| state.offer(topic, &payload))).then_some(link)
+        });
+        opened.await.ok().flatten()
+    }
+
+    /// The number of the newest router; 0 before the first.
+    pub(crate) fn newest(&self) -> u64 {
+        *self.state.newest.borrow()
+    }
+
+    /// Starts another router in place of this one, which hangs. Does nothing when it was replaced before.
+    pub(crate) async fn replace(&self, number: u64) {
+        let state = self.state.clone();
+        // An error means that the runtime ends.
+        let _ = tokio::task::spawn_blocking(move || state.replace(number)).await;
+    }
+
     fn open_blocking(self, topics: Vec<String>) -> Option<Link> {
-        let name = self.state.take_name();
-        let Some((tx, rx)) = self.state.connect(&format!("session-{name}")) else {
+        let mut link = self.link()?;
+        topics.into_iter().all(|topic| link.subscribe_blocking(topic)).then_some(link)
+    }
+
+    fn link(self) -> Option<Link> {
+        let (name, newest) = (self.state.take_name(), self.state.newest.subscribe());
+        let Some((router, tx, rx)) = self.state.connect(&format!("session-{name}")) else {
             self.state.give_name(name);
             return None;
         };
-        let mut link = Link { hub: self, tx: Some(tx), rx, name, routed: HashSet::new() };
-        topics.into_iter().all(|topic| link.subscribe_blocking(topic)).then_some(link)
+        Some(Link { hub: self, tx: Some(tx), rx, router, newest, name, routed: HashSet::new() })
     }
 }
 
 impl State {
-    /// A new link, by a new router if the present one has ended.
-    fn connect(&self, name: &str) -> Opened {
-        let mut running = lock(&self.running);
-        if let Some(opened) = self.revived(&mut running).and_then(|r| (r.opener)(name, false)) {
-            return Some(opened);
+    /// A new link, by a new router if the present one has ended. No lock is held while the router is waited for.
+    fn connect(&self, name: &str) -> Option<(u64, LinkTx, LinkRx)> {
+        for _ in 0..2 {
+            let (number, opener) = self.revived(&mut lock(&self.running)).map(|r| (r.number, r.opener.clone()))?;
+            if let Some((tx, rx)) = opener(name, false) {
+                return Some((number, tx, rx));
+            }
+            // Full, hanging, or ended: only the last is mended by another try.
+            if self.offer(PROBE, &Bytes::from_static(b"?")) != Offered::Ended {
+                break;
+            }
         }
-        // Full, or ended. Publishing tells which: only an ended router refuses it.
-        let ended = running.as_mut().is_none_or(|r| r.publisher.publish("windlass/probe", Bytes::new()).is_err());
-        if !ended {
-            return None;
-        }
-        *running = None;
-        self.revived(&mut running).and_then(|r| (r.opener)(name, false))
+        None
     }
 
     fn publish(&self, topic: &str, payload: &Bytes) {
-        let mut running = lock(&self.running);
-        for _ in 0..2 {
-            let Some(router) = self.revived(&mut running) else { break };
-            if router.publisher.publish(topic.to_owned(), payload.clone()).is_ok() {
-                return;
+        let mut ended = 0;
+        while ended < 2 {
+            match self.offer(topic, payload) {
+                Offered::Taken => return,
+                // If it hangs, the canary has it replaced.
+                Offered::Full => std::thread::sleep(FULL_PAUSE),
+                Offered::Ended => ended += 1,
             }
+        }
+        metrics::dropped();
+    }
+
+    /// Offers a message to the router. One that has ended is taken away.
+    fn offer(&self, topic: &str, payload: &Bytes) -> Offered {
+        let mut running = lock(&self.running);
+        let Some(router) = self.revived(&mut running) else { return Offered::Ended };
+        let what = offered(router.publisher.try_publish(topic.to_owned(), payload.clone()), &router.publisher);
+        if what == Offered::Ended {
             tracing::error!("the MQTT router has ended; another is started");
             *running = None;
         }
-        metrics::dropped();
+        what
+    }
+
+    fn replace(&self, number: u64) {
+        let mut running = lock(&self.running);
+        if let Some(mut hanging) = running.take_if(|router| router.number == number) {
+            tracing::error!("the MQTT router forwards nothing; another is started");
+            // It cannot be told to stop. Should it ever go on, a topic that it cannot bear ends its thread.
+            offered(hanging.publisher.try_publish(UNBEARABLE, Bytes::new()), &hanging.publisher);
+        }
+        self.revived(&mut running);
     }
 
     fn revived<'a>(&self, running: &'a mut Option<Running>) -> Option<&'a mut Running> {
@@ -167,20 +246,27 @@ impl State {
 
     fn spawn(&self) -> Option<Running> {
         let config = RouterConfig {
-            max_connections: self.max_links.saturating_add(1),
+            max_connections: self.max_links.saturating_add(OWN_LINKS),
             max_outgoing_packet_count: OUTGOING_MESSAGES,
             max_segment_size: SEGMENT_BYTES,
             max_segment_count: SEGMENTS,
             ..RouterConfig::default()
         };
         let sender = Router::new(0, config).spawn();
+        let places = Arc::new(Semaphore::new(OPENING));
         let opener: Opener = Arc::new(move |name: &str, any_topic: bool| {
             let (name, sender) = (name.to_owned(), sender.clone());
-            within_timeout(move || LinkBuilder::new(&name, sender).dynamic_filters(any_topic).build().ok())
-                .map(|(tx, rx, _)| (tx, rx))
+            let place = places.clone().try_acquire_owned().ok()?;
+            let open = move || {
+                let opened = LinkBuilder::new(&name, sender).dynamic_filters(any_topic).build().ok();
+                drop(place);
+                opened
+            };
+            within_timeout(open).map(|(tx, rx, _)| (tx, rx))
         });
         let (publisher, inbox) = opener(PUBLISHER, true)?;
-        Some(Running { opener, publisher, _inbox: inbox })
+        self.newest.send_modify(|newest| *newest += 1);
+        Some(Running { number: *self.newest.borrow(), opener, publisher, _inbox: inbox })
     }
 
     fn take_name(&self) -> usize {
@@ -210,7 +296,7 @@ impl Link {
             return true;
         }
         let Some(tx) = self.tx.as_mut() else { return false };
-        if tx.subscribe(topic.clone()).is_err() {
+        if !insist(|| offered(tx.try_subscribe(topic.clone()), tx)) {
             return false;
         }
         self.hub.state.listeners.fetch_add(1, Ordering::Relaxed);
@@ -221,13 +307,22 @@ impl Link {
 
     /// The next message for this session: topic and payload. `None` when the link has broken. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<(Bytes, Bytes)> {
+        let router = self.router;
+        tokio::select! {
+            biased;
+            message = Self::forwarded(&mut self.rx) => message,
+            _ = self.newest.wait_for(|newest| *newest > router) => None,
+        }
+    }
+
+    async fn forwarded(rx: &mut LinkRx) -> Option<(Bytes, Bytes)> {
         loop {
-            match self.rx.next().await {
+            match rx.next().await {
                 Ok(Some(Notification::Forward(forward))) => {
                     return Some((forward.publish.topic, forward.publish.payload));
                 }
                 // The router waits for a sign that there is room again.
-                Ok(Some(Notification::Unschedule)) => self.rx.wake().await.ok()?,
+                Ok(Some(Notification::Unschedule)) => rx.wake().await.ok()?,
                 Ok(Some(Notification::Disconnect(..))) | Err(_) => return None,
                 Ok(_) => {}
             }
@@ -253,13 +348,38 @@ impl Drop for Link {
         // The channel into the router keeps order, so a new link of this name comes after this goodbye.
         let mut goodbye = move || {
             let reason_code = DisconnectReasonCode::NormalDisconnection;
-            // An error means that the router has ended, and the link with it.
-            let _ = tx.send(Packet::Disconnect(Disconnect { reason_code }, None)).now_or_never();
+            tx.buffer().push_back(Packet::Disconnect(Disconnect { reason_code }, None));
+            // A knock: the router reads no further than the goodbye. If it is not taken the router has ended or hangs,
+            // and the link with it.
+            insist(|| offered(tx.try_unsubscribe(PROBE), &tx));
             state.give_name(name);
         };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(goodbye)),
             Err(_) => goodbye(),
+        }
+    }
+}
+
+/// What became of a packet that was put on a link without waiting for room.
+fn offered(result: Result<usize, LinkError>, tx: &LinkTx) -> Offered {
+    match result {
+        Ok(_) => Offered::Taken,
+        // rumqttd has left the packet in the link's buffer; if it is not there any more, the router has read it.
+        Err(LinkError::TrySend(TrySendError::Full(_))) if tx.buffer().pop_back().is_none() => Offered::Taken,
+        Err(LinkError::TrySend(TrySendError::Full(_))) => Offered::Full,
+        Err(_) => Offered::Ended,
+    }
+}
+
+/// Offers until it is taken; `false` when the router has ended, or has had no room for [`LINK_TIMEOUT`].
+fn insist(mut offer: impl FnMut() -> Offered) -> bool {
+    let deadline = Instant::now() + LINK_TIMEOUT;
+    loop {
+        match offer() {
+            Offered::Taken => return true,
+            Offered::Full if Instant::now() < deadline => std::thread::sleep(FULL_PAUSE),
+            Offered::Full | Offered::Ended => return false,
         }
     }
 }
@@ -278,6 +398,37 @@ fn within_timeout<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + '
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+impl Hub {
+    /// Ends the router's thread: what no client can send through the front.
+    pub(crate) fn kill(&self) {
+        if let Some(running) = lock(&self.state.running).as_mut() {
+            running.publisher.publish(UNBEARABLE, Bytes::new()).unwrap();
+        }
+    }
+
+    /// Lets the router hang until the answer is dropped.
+    pub(crate) fn hang(&self) -> std::sync::mpsc::Sender<()> {
+        /// A payload that is not easily thrown away.
+        struct Sticky(std::sync::mpsc::Receiver<()>);
+        impl AsRef<[u8]> for Sticky {
+            fn as_ref(&self) -> &[u8] {
+                b"?"
+            }
+        }
+        impl Drop for Sticky {
+            fn drop(&mut self) {
+                let _ = self.0.recv();
+            }
+        }
+        let (release, released) = std::sync::mpsc::channel();
+        let opener = lock(&self.state.running).as_ref().map(|router| router.opener.clone()).unwrap();
+        // The router throws away what nobody has subscribed to.
+        opener("hanging", false).unwrap().0.publish("nobody", Bytes::from_owner(Sticky(released))).unwrap();
+        release
+    }
 }
 
 #[cfg(test)]
@@ -314,9 +465,7 @@ mod tests {
         let hub = Hub::start(4, 16).unwrap();
         let mut link = hub.open(vec![TOPIC.into()]).await.unwrap();
         // What no client can send through the front: this is one of the ways to end rumqttd's router.
-        if let Some(running) = lock(&hub.state.running).as_mut() {
-            running.publisher.publish("é", Bytes::new()).unwrap();
-        }
+        hub.kill();
         assert!(link.next().await.is_none());
         let topics = link.topics();
         drop(link);

@@ -103,7 +103,7 @@ impl App {
             Broker::bind(config.broker.clone(), &config.base, identities.clone(), Arc::new(gate), archive).await?;
         let certificates = broker.certificates();
         let broker_addresses = broker.local_addrs();
-        let outbox = broker.outbox();
+        let (outbox, router) = (broker.outbox(), broker.router_health());
         let _ = told.set(outbox.clone());
         let herald = herald::start(journal.clone(), outbox);
         let worker = Worker::new(Setup {
@@ -121,7 +121,14 @@ impl App {
         let interval = config.chain.poll_interval;
         let chain = ChainActor::start_in_arbiter(&chain_arbiter.handle(), move |_| ChainActor::new(worker, interval));
 
-        let surface = surface::Surface::new(config, journal.clone(), standing.clone(), nodes.clone(), recorder.clone());
+        let surface = surface::Surface {
+            config: config.clone(),
+            journal: journal.clone(),
+            standing: standing.clone(),
+            nodes: nodes.clone(),
+            router,
+            recorder: recorder.clone(),
+        };
         let server = Server::bind(config.http.clone(), Arc::new(surface))?;
         let (http, http_address) = (server.handle(), server.local_addr());
         actix::spawn(async move {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use windlass_broker::RouterHealth;
 use windlass_chain::{Nodes, Standing};
 use windlass_http::{Filter, Health, Reason, Source, SourceError};
 use windlass_journal::{Error, Ledger, Listing, Sqlite};
@@ -13,24 +14,15 @@ use windlass_telemetry::Recorder;
 use crate::{config::Config, deployment, prove::Prover, rows};
 
 pub(super) struct Surface {
-    config: Config,
-    journal: Sqlite,
-    standing: Arc<Mutex<Standing>>,
-    nodes: Arc<Nodes>,
-    recorder: Recorder,
+    pub(super) config: Config,
+    pub(super) journal: Sqlite,
+    pub(super) standing: Arc<Mutex<Standing>>,
+    pub(super) nodes: Arc<Nodes>,
+    pub(super) router: RouterHealth,
+    pub(super) recorder: Recorder,
 }
 
 impl Surface {
-    pub(super) fn new(
-        config: &Config,
-        journal: Sqlite,
-        standing: Arc<Mutex<Standing>>,
-        nodes: Arc<Nodes>,
-        recorder: Recorder,
-    ) -> Self {
-        Self { config: config.clone(), journal, standing, nodes, recorder }
-    }
-
     fn standing(&self) -> Standing {
         self.standing.lock().map(|s| s.clone()).unwrap_or_default()
     }
@@ -38,6 +30,12 @@ impl Surface {
 
 fn failed(error: Error) -> SourceError {
     SourceError::Internal(Box::new(error))
+}
+
+fn liveness(router_up: bool) -> Health {
+    let detail = "no messages reach users: the MQTT router ended or hangs, and is replaced; readings are acknowledged";
+    let router = (!router_up).then(|| Reason { code: "router", detail: detail.into() });
+    Health::from_reasons(router.into_iter().collect())
 }
 
 /// The API's filter in the journal's terms.
@@ -58,7 +56,7 @@ impl Source for Surface {
     }
 
     fn live(&self) -> Health {
-        Health::good()
+        liveness(self.router.is_up())
     }
 
     fn ready(&self) -> Health {
@@ -145,5 +143,17 @@ impl Source for Surface {
         };
         let file = prover.prove(&device, sequence).await.map_err(|e| SourceError::Unavailable(format!("{e:#}")))?;
         file.map(|f| serde_json::to_value(f).map_err(|e| SourceError::Internal(Box::new(e)))).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_that_forwards_nothing_is_not_live() {
+        assert_eq!(liveness(true), Health::good());
+        let health = liveness(false);
+        assert_eq!((health.ok, health.reasons.iter().map(|r| r.code).collect()), (false, vec!["router"]));
     }
 }
