@@ -1,7 +1,7 @@
 //! One authenticated connection: reads, hands packets to the session, writes what is owed. A plain task.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -196,12 +196,12 @@ impl Connection {
         }
     }
 
-    /// A message of the router, for a user: with the highest QoS of the filters that it matches.
+    /// A message of the router, for a user. It is not trusted to bring only what was subscribed to.
     fn hear(&self, topic: Bytes, payload: Bytes) {
-        let text = std::str::from_utf8(&topic).unwrap_or_default();
-        let subscriptions = self.session.seat.subscriptions();
-        let at_least_once = subscriptions.iter().any(|(filter, qos)| *qos && acl::covers(filter, text));
-        self.session.seat.push(Message { topic, payload, at_least_once });
+        match asked_for(&self.session.seat.subscriptions(), &topic) {
+            Some(at_least_once) => self.session.seat.push(Message { topic, payload, at_least_once }),
+            None => metrics::strayed(),
+        }
     }
 
     /// A kept session's new subscriptions are on disk before they are acknowledged.
@@ -312,7 +312,37 @@ async fn next_message(link: &mut Option<Link>) -> Option<(Bytes, Bytes)> {
     }
 }
 
+/// The highest QoS of the subscriptions that cover `topic`; `None` when none does.
+fn asked_for(subscriptions: &BTreeMap<String, bool>, topic: &[u8]) -> Option<bool> {
+    let topic = std::str::from_utf8(topic).ok()?;
+    subscriptions.iter().filter(|(filter, _)| acl::covers(filter, topic)).map(|(_, at_least_once)| *at_least_once).max()
+}
+
 /// Unix milliseconds.
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_the_router_is_passed_on_only_where_a_subscription_covers_it() {
+        let some = [("devices/+/receipts", false), ("devices/a/#", true)];
+        let subscriptions = some.map(|(filter, qos)| (filter.to_owned(), qos)).into();
+        for (topic, expected) in [
+            ("devices/a/receipts", Some(true)),
+            ("devices/a/errors", Some(true)),
+            ("devices/b/receipts", Some(false)),
+            ("devices/b/errors", None),
+            ("windlass/canary", None),
+            ("é", None),
+            ("", None),
+        ] {
+            assert_eq!(asked_for(&subscriptions, topic.as_bytes()), expected, "{topic}");
+        }
+        assert_eq!(asked_for(&subscriptions, b"devices/a/\xFF"), None);
+        assert_eq!(asked_for(&BTreeMap::new(), b"devices/a/receipts"), None);
+    }
 }

@@ -18,6 +18,7 @@ const TAKEOVERS: &str = "windlass_takeovers_total";
 const THROTTLED: &str = "windlass_readings_throttled_total";
 const DROPPED: &str = "windlass_receipts_dropped_total";
 const ROUTER_UP: &str = "windlass_router_up";
+const STRAYED: &str = "windlass_router_strays_total";
 const ROUTER_RESTARTS: &str = "windlass_router_restarts_total";
 
 /// The reasons for which the front itself refuses; the device side counts its own under the same name.
@@ -125,7 +126,9 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     describe_counter!(THROTTLED, Unit::Count, "Readings over their device's rate, by what became of them");
     describe_gauge!(ROUTER_UP, Unit::Count, "1 while the router forwards the canary's messages");
     describe_counter!(ROUTER_RESTARTS, Unit::Count, "Routers started in place of one that had ended or hung");
+    describe_counter!(STRAYED, Unit::Count, "Messages of the router that no subscription of their session covers");
     gauge!(ROUTER_UP).set(1.0);
+    counter!(STRAYED).increment(0);
     counter!(ROUTER_RESTARTS).absolute(0);
     for by in ["device", "address"] {
         counter!(BANS, "by" => by).increment(0);
@@ -183,6 +186,11 @@ pub(crate) fn throttled(action: Throttled) {
 pub(crate) fn router(up: bool, restarts: u64) {
     gauge!(ROUTER_UP).set(f64::from(u8::from(up)));
     counter!(ROUTER_RESTARTS).absolute(restarts);
+}
+
+/// The router brought what was not subscribed to; it is dropped.
+pub(crate) fn strayed() {
+    counter!(STRAYED).increment(1);
 }
 
 pub(crate) fn dropped() {
