@@ -23,7 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use windlass_broker::{
     Broker, Certificates, Config, Identities, Identity, Intake, Limits, Listener, NotStored, Outbox, Publish, Refusal,
-    Refused, SecretHash, SessionStore, Stored, User, Verdict,
+    Refused, RouterHealth, SecretHash, SessionStore, Stored, User, Verdict,
 };
 use windlass_reading::DeviceId;
 
@@ -84,6 +84,7 @@ pub struct Bench {
     pub identities: Identities,
     pub certificates: Certificates,
     pub outbox: Outbox,
+    pub router: RouterHealth,
     pub addresses: Vec<SocketAddr>,
     pub stop: CancellationToken,
     pub run: JoinHandle<()>,
@@ -119,16 +120,25 @@ pub async fn bench_on(listeners: Vec<Listener>, limits: Limits, base: &Path, she
     let desk = Arc::new(Desk { publishes: sender, full: AtomicUsize::new(0), refusals: Mutex::default() });
     let config = Config { listeners, limits };
     let broker = Broker::bind(config, base, identities.clone(), desk.clone(), shelf.clone()).await.unwrap();
-    let certificates = broker.certificates();
+    let (certificates, router) = (broker.certificates(), broker.router_health());
     let (addresses, outbox, stop) = (broker.local_addrs(), broker.outbox(), CancellationToken::new());
     let stopped = stop.clone();
     let run = tokio::spawn(async move { broker.run(stopped).await.unwrap() });
-    Bench { desk, shelf, publishes, identities, certificates, outbox, addresses, stop, run }
+    Bench { desk, shelf, publishes, identities, certificates, outbox, router, addresses, stop, run }
 }
 
 impl Bench {
     pub async fn publish(&mut self) -> Publish {
         timeout(PATIENCE, self.publishes.recv()).await.unwrap().unwrap()
+    }
+
+    /// A connected client of the user.
+    pub async fn user(&self, version: u8, client_id: &str) -> Client {
+        let mut client = Client::open(self.addresses[0], version).await;
+        client.send(&connect(version, client_id, Some(("desk", "secret of desk")), 0)).await;
+        let connack = client.packet().await.unwrap();
+        assert_eq!((connack[0], code_of(&connack)), (0x20, 0), "{connack:02x?}");
+        client
     }
 
     /// A connected client of device `id`.

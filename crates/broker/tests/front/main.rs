@@ -16,6 +16,7 @@ mod identity;
 mod lifetime;
 mod limits;
 mod metrics;
+mod rumqttd;
 mod sessions;
 mod subscribers;
 mod transports;
