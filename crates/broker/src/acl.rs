@@ -1,5 +1,7 @@
 //! What a device may do: pure rules over topics.
 
+use std::collections::BTreeSet;
+
 use crate::identity::Identity;
 
 /// The topics below `devices/{id}/` that a device may subscribe to.
@@ -61,6 +63,16 @@ pub(crate) fn covers(wide: &str, narrow: &str) -> bool {
         }
     }
     narrow.next().is_none()
+}
+
+/// The filters of `allowed` on which a user hears what it wants. The router is given these and no filter of a client: it
+/// keeps a log for each filter that it ever saw.
+pub(crate) fn routes(allowed: &[String], wanted: &BTreeSet<String>) -> BTreeSet<String> {
+    let route = |filter: &String| allowed.iter().find(|wide| covers(wide, filter));
+    let chosen: BTreeSet<&String> = wanted.iter().filter_map(route).collect();
+    // One within another would bring its messages twice.
+    let widest = |route: &&&String| !chosen.iter().any(|other| other != *route && covers(other, route));
+    chosen.iter().filter(widest).map(|route| (*route).clone()).collect()
 }
 
 /// The device whose own topic this is.
@@ -150,6 +162,23 @@ mod tests {
         );
         assert!(covers("devices/#", "devices") && !covers("devices/a", "devices"));
         assert_eq!((owner("devices/a/receipts"), owner("devices/a"), owner("x/a/b")), (Some("a"), None, None));
+    }
+
+    #[test]
+    fn the_router_gets_no_filter_but_those_of_the_config() {
+        let allowed = ["devices/+/receipts", "devices/+/errors", "devices/a/#"].map(str::to_owned);
+        let routed = |wanted: &[&str]| {
+            let wanted = wanted.iter().map(|filter| (*filter).to_owned()).collect();
+            routes(&allowed, &wanted).into_iter().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(routed(&[]), "");
+        assert_eq!(routed(&["devices/x/receipts", "devices/y/receipts"]), "devices/+/receipts");
+        assert_eq!(routed(&["devices/x/errors", "devices/a/commands"]), "devices/+/errors devices/a/#");
+        let narrow = ["devices/a/receipts".to_owned(), "devices/+/receipts".to_owned()];
+        let wanted = narrow.iter().cloned().collect();
+        assert_eq!(routes(&narrow, &wanted).into_iter().collect::<Vec<_>>(), ["devices/+/receipts"]);
+        let many = (0..1_000).map(|n| format!("devices/{n}/receipts")).collect();
+        assert_eq!(routes(&allowed, &many).len(), 1);
     }
 
     #[test]

@@ -11,13 +11,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{metrics, router::Hub};
 
 /// Where it sings: a topic that no filter of a client covers, because it is not below `devices/`.
 const TOPIC: &str = "windlass/canary";
-/// Tries within one patience.
+/// After a try that failed.
+const AGAIN: Duration = Duration::from_millis(100);
+/// Tries within one patience when each lasts as long as it may.
 const TRIES: u32 = 5;
 /// Between two replacements that do not help: each leaves a thread behind that hangs.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(5 * 60);
@@ -104,13 +106,12 @@ impl Canary {
     }
 
     async fn hears(&mut self) -> bool {
-        let started = Instant::now();
-        for turn in 1..=TRIES {
-            let until = started + self.patience * turn / TRIES;
-            if timeout_at(until, self.sing()).await.unwrap_or(false) {
+        let over = Instant::now() + self.patience;
+        while Instant::now() < over {
+            if timeout(self.patience / TRIES, self.sing()).await.unwrap_or(false) {
                 return true;
             }
-            sleep_until(until).await;
+            sleep(AGAIN).await;
         }
         false
     }

@@ -196,11 +196,13 @@ impl Connection {
         }
     }
 
-    /// A message of the router, for a user. It is not trusted to bring only what was subscribed to.
+    /// A message of the router, for a user. Its routes may be wider than what was subscribed to, and it is not trusted to
+    /// keep to them.
     fn hear(&self, topic: Bytes, payload: Bytes) {
-        match asked_for(&self.session.seat.subscriptions(), &topic) {
-            Some(at_least_once) => self.session.seat.push(Message { topic, payload, at_least_once }),
-            None => metrics::strayed(),
+        if let Some(at_least_once) = asked_for(&self.session.seat.subscriptions(), &topic) {
+            self.session.seat.push(Message { topic, payload, at_least_once });
+        } else if !self.link.as_ref().is_some_and(|link| carries(link.routes(), &topic)) {
+            metrics::strayed();
         }
     }
 
@@ -215,21 +217,22 @@ impl Connection {
         }
     }
 
-    /// Opens, widens or rebuilds the router's link so that it carries exactly the session's subscriptions.
+    /// Opens, widens or rebuilds the router's link so that it brings the session's subscriptions.
     async fn keep_link_in_step(&mut self) {
+        let Who::User(user) = &self.session.who else { return };
         let wanted: BTreeSet<String> = self.session.seat.subscriptions().into_keys().collect();
-        let have: BTreeSet<String> = self.link.as_ref().map(|l| l.topics().into_iter().collect()).unwrap_or_default();
-        if wanted == have || self.relink_at.is_some() {
+        let in_step = self.link.as_ref().map_or(wanted.is_empty(), |link| *link.wanted() == wanted);
+        if in_step || self.relink_at.is_some() {
             return;
         }
         let link = self.link.take();
         if wanted.is_empty() {
             return;
         }
-        let topics: Vec<String> = wanted.iter().cloned().collect();
+        let routes = acl::routes(&user.subscribe, &wanted);
         self.link = match link {
-            Some(link) if have.is_subset(&wanted) => link.subscribe(topics).await,
-            _ => self.front.hub.open(topics).await,
+            Some(link) if link.routes().is_subset(&routes) => link.route(routes, wanted).await,
+            _ => self.front.hub.open(routes, wanted).await,
         };
         if self.link.is_none() {
             self.relink_at = Some(Instant::now() + RELINK_AFTER);
@@ -318,6 +321,10 @@ fn asked_for(subscriptions: &BTreeMap<String, bool>, topic: &[u8]) -> Option<boo
     subscriptions.iter().filter(|(filter, _)| acl::covers(filter, topic)).map(|(_, at_least_once)| *at_least_once).max()
 }
 
+fn carries(routes: &BTreeSet<String>, topic: &[u8]) -> bool {
+    std::str::from_utf8(topic).is_ok_and(|topic| routes.iter().any(|route| acl::covers(route, topic)))
+}
+
 /// Unix milliseconds.
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
@@ -344,5 +351,7 @@ mod tests {
         }
         assert_eq!(asked_for(&subscriptions, b"devices/a/\xFF"), None);
         assert_eq!(asked_for(&BTreeMap::new(), b"devices/a/receipts"), None);
+        let routes = BTreeSet::from(["devices/+/receipts".to_owned()]);
+        assert!(carries(&routes, b"devices/b/receipts") && !carries(&routes, b"devices/b/errors"));
     }
 }

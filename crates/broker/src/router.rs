@@ -7,7 +7,7 @@
 //! readings do not pass here and are not touched. Nothing here waits for a router that hangs.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -88,7 +88,10 @@ pub(crate) struct Link {
     router: u64,
     newest: watch::Receiver<u64>,
     name: usize,
-    routed: HashSet<String>,
+    /// The filters that the router has for it.
+    routes: BTreeSet<String>,
+    /// The filters that its session has subscribed to: within the routes, and counted as interest.
+    wanted: BTreeSet<String>,
 }
 
 /// What the router's queue did with a packet.
@@ -139,11 +142,11 @@ impl Hub {
         self.state.listeners.load(Ordering::Relaxed) > 0
     }
 
-    /// A link that is subscribed to `topics`, which must be checked. `None` when the router
-    /// does not take it.
-    pub(crate) async fn open(&self, topics: Vec<String>) -> Option<Link> {
+    /// A link on which `routes`, which must be checked, bring what is `wanted`. `None` when the router does not take it.
+    pub(crate) async fn open(&self, routes: BTreeSet<String>, wanted: BTreeSet<String>) -> Option<Link> {
         let hub = self.clone();
-        tokio::task::spawn_blocking(move || hub.open_blocking(topics)).await.ok().flatten()
+        let opened = tokio::task::spawn_blocking(move || hub.link()?.route_blocking(routes, wanted));
+        opened.await.ok().flatten()
     }
 
     /// A new link on which `payload`, published to `topic`, is to be heard. It counts as nobody's interest. `None` when
@@ -171,18 +174,22 @@ impl Hub {
         let _ = tokio::task::spawn_blocking(move || state.replace(number)).await;
     }
 
-    fn open_blocking(self, topics: Vec<String>) -> Option<Link> {
-        let mut link = self.link()?;
-        topics.into_iter().all(|topic| link.subscribe_blocking(topic)).then_some(link)
-    }
-
     fn link(self) -> Option<Link> {
         let (name, newest) = (self.state.take_name(), self.state.newest.subscribe());
         let Some((router, tx, rx)) = self.state.connect(&format!("session-{name}")) else {
             self.state.give_name(name);
             return None;
         };
-        Some(Link { hub: self, tx: Some(tx), rx, router, newest, name, routed: HashSet::new() })
+        Some(Link {
+            hub: self,
+            tx: Some(tx),
+            rx,
+            router,
+            newest,
+            name,
+            routes: BTreeSet::new(),
+            wanted: BTreeSet::new(),
+        })
     }
 }
 
@@ -283,26 +290,40 @@ impl State {
 }
 
 impl Link {
-    /// Also routes `topics` to this link. On failure the link is gone.
-    pub(crate) async fn subscribe(mut self, topics: Vec<String>) -> Option<Self> {
-        tokio::task::spawn_blocking(move || topics.into_iter().all(|t| self.subscribe_blocking(t)).then_some(self))
-            .await
-            .ok()
-            .flatten()
+    /// Brings what is `wanted` now, also on further `routes`. On failure the link is gone.
+    pub(crate) async fn route(self, routes: BTreeSet<String>, wanted: BTreeSet<String>) -> Option<Self> {
+        tokio::task::spawn_blocking(move || self.route_blocking(routes, wanted)).await.ok().flatten()
     }
 
-    fn subscribe_blocking(&mut self, topic: String) -> bool {
-        if self.routed.contains(&topic) {
-            return true;
+    fn route_blocking(mut self, routes: BTreeSet<String>, wanted: BTreeSet<String>) -> Option<Self> {
+        let tx = self.tx.as_mut()?;
+        for route in routes {
+            if self.routes.contains(&route) {
+                continue;
+            }
+            if !insist(|| offered(tx.try_subscribe(route.clone()), tx)) {
+                return None;
+            }
+            self.routes.insert(route);
         }
-        let Some(tx) = self.tx.as_mut() else { return false };
-        if !insist(|| offered(tx.try_subscribe(topic.clone()), tx)) {
-            return false;
+        self.want(wanted);
+        Some(self)
+    }
+
+    fn want(&mut self, wanted: BTreeSet<String>) {
+        let State { listeners, interest, .. } = self.hub.state.as_ref();
+        for filter in wanted.difference(&self.wanted) {
+            listeners.fetch_add(1, Ordering::Relaxed);
+            *interest.entry(filter.clone()).or_default() += 1;
         }
-        self.hub.state.listeners.fetch_add(1, Ordering::Relaxed);
-        *self.hub.state.interest.entry(topic.clone()).or_default() += 1;
-        self.routed.insert(topic);
-        true
+        for filter in self.wanted.difference(&wanted) {
+            listeners.fetch_sub(1, Ordering::Relaxed);
+            if let Some(mut count) = interest.get_mut(filter) {
+                *count = count.saturating_sub(1);
+            }
+            interest.remove_if(filter, |_, count| *count == 0);
+        }
+        self.wanted = wanted;
     }
 
     /// The next message for this session: topic and payload. `None` when the link has broken. Cancel safe.
@@ -329,21 +350,20 @@ impl Link {
         }
     }
 
-    /// What this link is subscribed to.
-    pub(crate) fn topics(&self) -> Vec<String> {
-        self.routed.iter().cloned().collect()
+    /// The filters that the router has for this link.
+    pub(crate) fn routes(&self) -> &BTreeSet<String> {
+        &self.routes
+    }
+
+    /// The filters that its session has subscribed to.
+    pub(crate) fn wanted(&self) -> &BTreeSet<String> {
+        &self.wanted
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        for topic in self.routed.drain() {
-            self.hub.state.listeners.fetch_sub(1, Ordering::Relaxed);
-            if let Some(mut count) = self.hub.state.interest.get_mut(&topic) {
-                *count = count.saturating_sub(1);
-            }
-            self.hub.state.interest.remove_if(&topic, |_, count| *count == 0);
-        }
+        self.want(BTreeSet::new());
         let (Some(mut tx), state, name) = (self.tx.take(), self.hub.state.clone(), self.name) else { return };
         // The channel into the router keeps order, so a new link of this name comes after this goodbye.
         let mut goodbye = move || {
@@ -437,6 +457,11 @@ mod tests {
 
     const TOPIC: &str = "devices/a/receipts";
 
+    async fn open(hub: &Hub) -> Link {
+        let filters = BTreeSet::from([TOPIC.to_owned()]);
+        hub.open(filters.clone(), filters).await.unwrap()
+    }
+
     async fn told(hub: &Hub, link: &mut Link, text: &'static str) {
         hub.tell(TOPIC.into(), Bytes::from_static(text.as_bytes()));
         assert_eq!(link.next().await.unwrap(), (Bytes::from(TOPIC), Bytes::from(text)));
@@ -447,7 +472,7 @@ mod tests {
         let hub = Hub::start(4, 16).unwrap();
         assert!(!hub.has_listeners());
         hub.tell(TOPIC.into(), Bytes::from_static(b"nobody"));
-        let mut link = hub.open(vec![TOPIC.into()]).await.unwrap();
+        let mut link = open(&hub).await;
         assert!(hub.wants(TOPIC) && !hub.wants("devices/b/receipts"));
         told(&hub, &mut link, "one").await;
         drop(link);
@@ -455,21 +480,35 @@ mod tests {
         while lock(&hub.state.names).1.is_empty() {
             tokio::task::yield_now().await;
         }
-        let mut again = hub.open(vec![TOPIC.into()]).await.unwrap();
+        let mut again = open(&hub).await;
         assert_eq!(again.name, 1);
         told(&hub, &mut again, "two").await;
     }
 
     #[tokio::test]
+    async fn interest_follows_what_is_wanted_while_the_routes_stay() {
+        let hub = Hub::start(4, 16).unwrap();
+        let routes = BTreeSet::from(["devices/+/receipts".to_owned()]);
+        let wanted = |id: &str| BTreeSet::from([format!("devices/{id}/receipts")]);
+        let link = hub.open(routes.clone(), wanted("b")).await.unwrap();
+        assert!(hub.wants("devices/b/receipts") && !hub.wants(TOPIC));
+        let mut link = link.route(routes, wanted("a")).await.unwrap();
+        assert!(hub.wants(TOPIC) && !hub.wants("devices/b/receipts"));
+        told(&hub, &mut link, "one").await;
+        assert_eq!((link.routes().len(), link.wanted()), (1, &wanted("a")));
+        drop(link);
+        assert!(!hub.has_listeners());
+    }
+
+    #[tokio::test]
     async fn a_router_that_ended_is_replaced() {
         let hub = Hub::start(4, 16).unwrap();
-        let mut link = hub.open(vec![TOPIC.into()]).await.unwrap();
+        let mut link = open(&hub).await;
         // What no client can send through the front: this is one of the ways to end rumqttd's router.
         hub.kill();
         assert!(link.next().await.is_none());
-        let topics = link.topics();
         drop(link);
-        let mut link = hub.open(topics).await.unwrap();
+        let mut link = open(&hub).await;
         told(&hub, &mut link, "three").await;
     }
 }

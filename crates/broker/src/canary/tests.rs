@@ -114,7 +114,7 @@ impl Site {
     /// So many readings that were sent after now, or just before it.
     async fn acknowledges(&mut self) {
         while self.acknowledged.try_recv().is_ok() {}
-        for _ in 0..20 {
+        for _ in 0..5 {
             timeout(PATIENCE, self.acknowledged.recv()).await.unwrap().unwrap();
         }
     }

@@ -21,6 +21,7 @@
 //! | any client publishes and subscribes as any device | identity.rs, `a_foreign_topic_is_refused_and_mqtt_5_keeps_its_connection`; abuse.rs, `what_ends_rumqttd_by_subscribing_is_refused_before_it` |
 //! | a client with an embedded link's client id takes its messages | `a_client_id_of_a_link_*` |
 //! | a match cache and a meter for each topic | `a_flood_of_topics_*` |
+//! | a log for each filter that ever was | `a_flood_of_filters_*`; src/acl.rs, `the_router_gets_no_filter_but_those_of_the_config` |
 //! | QoS 2 without PUBREL is kept for ever | `a_flood_of_unreleased_publishes_*` |
 //! | each client id that ever was is kept | src/router.rs, `only_subscribed_topics_reach_the_router_and_names_are_used_again` |
 //! | PUBREL ends the oldest delivery, whatever its packet id | `a_release_ends_its_own_delivery_*` |
@@ -377,6 +378,36 @@ async fn a_flood_of_topics_is_refused_before_the_router() {
     }
     assert!(bench.publishes.try_recv().is_err());
     all_is_well(&mut bench, &mut screen).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_filters_brings_each_what_it_asks_for_and_nothing_else() {
+    let mut bench = bench().await;
+    let mut screen = screen(&bench, 4, "screen").await;
+    let mut attacker = bench.user(4, "attacker").await;
+    for n in 0..1_000 {
+        let filter = format!("devices/{n}/receipts");
+        attacker.send(&subscribe(4, 1, &[&filter])).await;
+        assert_eq!(attacker.packet().await.unwrap(), [0x90, 3, 0, 1, 1]);
+        if n % 100 == 0 {
+            bench.outbox.tell(RECEIPTS.into(), Bytes::from_static(b"of b"));
+            bench.outbox.tell(filter.clone(), Bytes::from_static(b"of its own"));
+            assert_eq!(heard(&mut attacker).await, b"of its own");
+            assert_eq!(heard(&mut screen).await, b"of b");
+            assert_eq!(heard(&mut screen).await, b"of its own");
+        }
+        attacker.send(&unsubscribe(&filter)).await;
+        assert_eq!(attacker.packet().await.unwrap(), [0xB0, 2, 0, 1]);
+    }
+    all_is_well(&mut bench, &mut screen).await;
+}
+
+/// A 3.1.1 UNSUBSCRIBE.
+fn unsubscribe(filter: &str) -> Vec<u8> {
+    let length = u8::try_from(filter.len()).unwrap();
+    let mut packet = vec![0xA2, length + 4, 0, 1, 0, length];
+    packet.extend(filter.as_bytes());
+    packet
 }
 
 #[tokio::test]
