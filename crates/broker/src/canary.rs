@@ -10,13 +10,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{BufMut, BytesMut};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{metrics, router::Hub};
 
 /// Where it sings: a topic that no filter of a client covers, because it is not below `devices/`.
 const TOPIC: &str = "windlass/canary";
+/// rumqttd keeps 128 KiB of a topic's messages, and some hundred bytes beside for each: few large ones cost it less.
+const SONG_BYTES: usize = 1024;
 /// After a try that failed.
 const AGAIN: Duration = Duration::from_millis(100);
 /// Tries within one patience when each lasts as long as it may.
@@ -118,7 +120,10 @@ impl Canary {
 
     async fn sing(&mut self) -> bool {
         self.songs += 1;
-        let song = Bytes::copy_from_slice(&self.songs.to_be_bytes());
+        let mut song = BytesMut::with_capacity(SONG_BYTES);
+        song.put_u64(self.songs);
+        song.resize(SONG_BYTES, 0);
+        let song = song.freeze();
         let Some(mut link) = self.health.hub.echo(TOPIC, song.clone()).await else { return false };
         while let Some((_, heard)) = link.next().await {
             if heard == song {

@@ -92,7 +92,8 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         LogFormat::Json => Format::Json,
     };
     let filter = match arguments.command {
-        Command::Run(_) => "info,actix_server=warn",
+        // rumqttd tells of each link, and the canary opens one every second.
+        Command::Run(_) => "info,actix_server=warn,rumqttd=warn",
         _ => "warn",
     };
     if let Err(error) = windlass_telemetry::init_tracing(format, filter) {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +54,7 @@ impl SessionStore for Nothing {
     }
 }
 
-/// A broker with a device and a user who hears its receipts and readings.
+/// A broker with a device and a user who hears its receipts.
 struct Site {
     hub: Hub,
     health: RouterHealth,
@@ -84,7 +85,7 @@ impl Site {
         tokio::spawn(broker.run(stop.clone()));
         let (hearing, heard) = mpsc::unbounded_channel();
         let (client, mut events) = AsyncClient::new(options("desk", at), 10);
-        client.subscribe("devices/a/+", QoS::AtLeastOnce).await.unwrap();
+        client.subscribe(RECEIPTS, QoS::AtLeastOnce).await.unwrap();
         tokio::spawn(async move {
             let _client = client;
             // The connection must not break: the first error ends this, and with it the test.
@@ -104,7 +105,7 @@ impl Site {
     /// Tells until something of it arrives, as receipts of later readings would.
     async fn hears_again(&mut self) {
         while self.heard.try_recv().is_ok() {}
-        until(async || {
+        until("heard again", async || {
             self.outbox.tell(RECEIPTS.into(), Bytes::from_static(b"receipt"));
             timeout(Duration::from_millis(20), self.heard.recv()).await.is_ok_and(|heard| heard.unwrap() == "receipt")
         })
@@ -129,30 +130,32 @@ async fn scan(options: MqttOptions, acknowledging: mpsc::UnboundedSender<()>) {
             if acknowledging.send(()).is_err() {
                 return;
             }
+            sleep(Duration::from_millis(2)).await;
             client.publish("devices/a/readings", QoS::AtLeastOnce, false, "1").await.unwrap();
         }
     }
 }
 
-async fn until(mut holds: impl AsyncFnMut() -> bool) {
+/// Asks until it holds; `what` tells which one did not.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let asked = async {
         while !holds().await {
             sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(PATIENCE, asked).await.expect("in time");
+    timeout(PATIENCE, asked).await.expect(what);
 }
 
 #[tokio::test]
 async fn a_router_that_ends_is_replaced_and_counted_while_readings_flow() {
     let mut site = Site::start(LONG).await;
     let health = site.health.clone();
-    until(async || site.hub.newest() == 1 && health.is_up()).await;
+    until("started", async || site.hub.newest() == 1 && health.is_up()).await;
     for ended in 1..=3 {
         site.hub.kill();
-        until(async || !health.is_up()).await;
+        until("down", async || !health.is_up()).await;
         site.acknowledges().await;
-        until(async || health.is_up()).await;
+        until("up", async || health.is_up()).await;
         assert_eq!(health.restarts(), ended);
         site.hears_again().await;
         site.acknowledges().await;
@@ -168,9 +171,9 @@ async fn a_router_that_hangs_is_replaced_and_counted_while_readings_flow() {
     for _ in 0..3_000 {
         site.outbox.tell(RECEIPTS.into(), Bytes::from_static(b"receipt"));
     }
-    until(async || !health.is_up()).await;
+    until("down", async || !health.is_up()).await;
     site.acknowledges().await;
-    until(async || health.is_up()).await;
+    until("up", async || health.is_up()).await;
     assert!(health.restarts() >= 1);
     site.hears_again().await;
     site.acknowledges().await;

@@ -13,6 +13,9 @@ async fn every_series_exists_from_the_start_and_counts_what_happens() {
         "windlass_connects_total{outcome=\"bad_credentials\"} 0",
         "windlass_readings_received_total{qos=\"0\"} 0",
         "windlass_readings_rejected_total{reason=\"too_long\"} 0",
+        "windlass_router_up 1",
+        "windlass_router_restarts_total 0",
+        "windlass_router_strays_total 0",
     ] {
         assert!(recorder.render().contains(series), "{series}\n{}", recorder.render());
     }
