@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use crate::{
-    intake::Verdict,
+    intake::{Qos, Verdict},
     metrics,
     router::Hub,
     wire::{self, Version},
@@ -18,8 +18,8 @@ use crate::{
 /// MQTT 5 reason codes of PUBACK and PUBREC.
 const QUOTA_EXCEEDED: u8 = 0x97;
 const PAYLOAD_INVALID: u8 = 0x99;
-/// Of PUBCOMP: nothing is wrong, the delivery had ended before.
-const PACKET_ID_UNKNOWN: u8 = 0x92;
+/// Of PUBCOMP and PUBREL: nothing is wrong, the delivery had ended before.
+pub(crate) const PACKET_ID_UNKNOWN: u8 = 0x92;
 
 /// One publish whose outcome is awaited or known.
 pub(crate) struct Owed {
@@ -27,7 +27,7 @@ pub(crate) struct Owed {
     pub(crate) answer: Option<(Answer, u16)>,
     pub(crate) received: Instant,
     /// What subscribers of the readings get once it is accepted.
-    pub(crate) forward: Option<(String, Bytes)>,
+    pub(crate) forward: Option<(String, Bytes, Qos)>,
     pub(crate) outcome: Outcome,
 }
 
@@ -127,8 +127,8 @@ fn answer(owed: &Owed, version: Version, hub: &Hub, out: &mut BytesMut) -> bool 
         Outcome::Known(Verdict::Unavailable) | Outcome::Awaited(_) => (QUOTA_EXCEEDED, Some("unavailable")),
         Outcome::Refused(code, reason) => (code, Some(reason)),
     };
-    if let (Outcome::Known(Verdict::Accepted { .. }), Some((topic, payload))) = (&owed.outcome, &owed.forward) {
-        hub.tell(topic.clone(), payload.clone());
+    if let (Outcome::Known(Verdict::Accepted { .. }), Some((topic, payload, qos))) = (&owed.outcome, &owed.forward) {
+        hub.tell(topic.clone(), payload.clone(), *qos);
     }
     let Some((answer, packet_id)) = owed.answer else { return false };
     // 3.1.1 has no code: an acknowledgement would say "stored". No code of PUBCOMP says "not now".

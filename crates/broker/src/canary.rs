@@ -125,8 +125,8 @@ impl Canary {
         song.resize(SONG_BYTES, 0);
         let song = song.freeze();
         let Some(mut link) = self.health.hub.echo(TOPIC, song.clone()).await else { return false };
-        while let Some((_, heard)) = link.next().await {
-            if heard == song {
+        while let Some(heard) = link.next().await {
+            if heard.payload == song {
                 return true;
             }
         }

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep_until, timeout_at},
@@ -17,6 +16,7 @@ use crate::{
     acl,
     front::Front,
     identity::Who,
+    intake::Qos,
     mailbox::{Message, Taker},
     metrics,
     router::Link,
@@ -56,7 +56,7 @@ pub(crate) struct Connection {
 /// What woke the connection.
 enum Wake {
     Answer,
-    Message(Option<(Bytes, Bytes)>),
+    Message(Option<Message>),
     /// The mailbox has something.
     Rung,
     Read(std::io::Result<usize>),
@@ -159,7 +159,7 @@ impl Connection {
             Wake::Relink => self.relink_at = None,
             Wake::Readable => {}
             Wake::Rung => {}
-            Wake::Message(Some((topic, payload))) => self.hear(topic, payload),
+            Wake::Message(Some(message)) => self.hear(message),
             Wake::Message(None) => {
                 self.link = None;
                 self.relink_at = Some(Instant::now() + RELINK_AFTER);
@@ -198,10 +198,10 @@ impl Connection {
 
     /// A message of the router, for a user. Its routes may be wider than what was subscribed to, and it is not trusted to
     /// keep to them.
-    fn hear(&self, topic: Bytes, payload: Bytes) {
-        if let Some(at_least_once) = asked_for(&self.session.seat.subscriptions(), &topic) {
-            self.session.seat.push(Message { topic, payload, at_least_once });
-        } else if !self.link.as_ref().is_some_and(|link| carries(link.routes(), &topic)) {
+    fn hear(&self, message: Message) {
+        if let Some(asked) = asked_for(&self.session.seat.subscriptions(), &message.topic) {
+            self.session.seat.push(Message { qos: message.qos.min(asked), ..message });
+        } else if !self.link.as_ref().is_some_and(|link| carries(link.routes(), &message.topic)) {
             metrics::strayed();
         }
     }
@@ -292,7 +292,7 @@ impl Connection {
         let send = async move {
             tokio::time::sleep(delay).await;
             if delay.is_zero() || front.sessions.is_last(&owner, serial) {
-                front.hub.tell(will.topic, will.payload);
+                front.hub.tell(will.topic, will.payload, will.qos);
             }
         };
         if delay.is_zero() { send.await } else { drop(tokio::spawn(send)) }
@@ -308,7 +308,7 @@ async fn taken(taken: &mut Option<oneshot::Receiver<()>>) {
 }
 
 /// The next message of a link; never resolves without one.
-async fn next_message(link: &mut Option<Link>) -> Option<(Bytes, Bytes)> {
+async fn next_message(link: &mut Option<Link>) -> Option<Message> {
     match link {
         Some(link) => link.next().await,
         None => std::future::pending().await,
@@ -316,9 +316,9 @@ async fn next_message(link: &mut Option<Link>) -> Option<(Bytes, Bytes)> {
 }
 
 /// The highest QoS of the subscriptions that cover `topic`; `None` when none does.
-fn asked_for(subscriptions: &BTreeMap<String, bool>, topic: &[u8]) -> Option<bool> {
+fn asked_for(subscriptions: &BTreeMap<String, Qos>, topic: &[u8]) -> Option<Qos> {
     let topic = std::str::from_utf8(topic).ok()?;
-    subscriptions.iter().filter(|(filter, _)| acl::covers(filter, topic)).map(|(_, at_least_once)| *at_least_once).max()
+    subscriptions.iter().filter(|(filter, _)| acl::covers(filter, topic)).map(|(_, qos)| *qos).max()
 }
 
 fn carries(routes: &BTreeSet<String>, topic: &[u8]) -> bool {
@@ -336,12 +336,12 @@ mod tests {
 
     #[test]
     fn a_message_of_the_router_is_passed_on_only_where_a_subscription_covers_it() {
-        let some = [("devices/+/receipts", false), ("devices/a/#", true)];
+        let some = [("devices/+/receipts", Qos::AtMostOnce), ("devices/a/#", Qos::ExactlyOnce)];
         let subscriptions = some.map(|(filter, qos)| (filter.to_owned(), qos)).into();
         for (topic, expected) in [
-            ("devices/a/receipts", Some(true)),
-            ("devices/a/errors", Some(true)),
-            ("devices/b/receipts", Some(false)),
+            ("devices/a/receipts", Some(Qos::ExactlyOnce)),
+            ("devices/a/errors", Some(Qos::ExactlyOnce)),
+            ("devices/b/receipts", Some(Qos::AtMostOnce)),
             ("devices/b/errors", None),
             ("windlass/canary", None),
             ("é", None),

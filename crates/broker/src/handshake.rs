@@ -28,7 +28,6 @@ impl Refusal {
     const NOT_AUTHORIZED: Self = Self { outcome: metrics::Connect::NotAuthorized, v3: 5, v5: 0x87 };
     const BAD_CLIENT_ID: Self = Self { outcome: metrics::Connect::BadClientId, v3: 2, v5: 0x85 };
     const BAD_METHOD: Self = Self { outcome: metrics::Connect::Unsupported, v3: 5, v5: 0x8C };
-    const WILL_QOS: Self = Self { outcome: metrics::Connect::Unsupported, v3: 5, v5: 0x9B };
     const WILL_RETAIN: Self = Self { outcome: metrics::Connect::Unsupported, v3: 5, v5: 0x9A };
     const VERSION: Self = Self { outcome: metrics::Connect::UnsupportedVersion, v3: 1, v5: 0x84 };
     const BANNED: Self = Self { outcome: metrics::Connect::Banned, v3: 5, v5: 0x8A };
@@ -131,7 +130,6 @@ pub(crate) fn decide(
     }
     match &connect.will {
         Some(will) if !acl::may_will(id, &will.topic) => Err(Refusal::NOT_AUTHORIZED),
-        Some(will) if will.exactly_once => Err(Refusal::WILL_QOS),
         Some(will) if will.retain => Err(Refusal::WILL_RETAIN),
         _ => Ok(who),
     }
@@ -144,7 +142,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    use crate::{Identity, SecretHash, User, wire::Will};
+    use crate::{Identity, SecretHash, User, intake::Qos, wire::Will};
 
     fn connect(client_id: &str, credentials: Option<(&str, &str)>) -> Connect {
         Connect {
@@ -174,7 +172,8 @@ mod tests {
         assert_eq!(decide_on(&connect("desk", None), &["desk"]), Err((5, 0x87)));
         assert_eq!(decide_with(&connect("desk", None), Some("desk"), &[]), Err((5, 0x87)));
         let topic = "devices/a/status".into();
-        let will = Some(Will { topic, exactly_once: false, retain: false, payload: Bytes::new(), delay_seconds: 0 });
+        let (qos, payload) = (Qos::AtLeastOnce, Bytes::new());
+        let will = Some(Will { topic, qos, retain: false, payload, delay_seconds: 0 });
         assert_eq!(decide_on(&Connect { will, ..connect("x", Some(("desk", "secret"))) }, &[]), Err((5, 0x87)));
     }
 
@@ -231,14 +230,15 @@ mod tests {
 
     #[test]
     fn a_will_goes_to_the_own_status_topic_only() {
-        let with = |topic: &str, exactly_once, retain| Connect {
-            will: Some(Will { topic: topic.into(), exactly_once, retain, payload: Bytes::new(), delay_seconds: 0 }),
+        let with = |topic: &str, qos, retain| Connect {
+            will: Some(Will { topic: topic.into(), qos, retain, payload: Bytes::new(), delay_seconds: 0 }),
             ..connect("a", Some(("a", "secret")))
         };
-        assert_eq!(decide_on(&with("devices/a/status", false, false), &[]), Ok("a".into()));
-        assert_eq!(decide_on(&with("devices/b/status", false, false), &[]), Err((5, 0x87)));
-        assert_eq!(decide_on(&with("é", false, false), &[]), Err((5, 0x87)));
-        assert_eq!(decide_on(&with("devices/a/status", true, false), &[]), Err((5, 0x9B)));
-        assert_eq!(decide_on(&with("devices/a/status", false, true), &[]), Err((5, 0x9A)));
+        for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
+            assert_eq!(decide_on(&with("devices/a/status", qos, false), &[]), Ok("a".into()));
+        }
+        assert_eq!(decide_on(&with("devices/b/status", Qos::AtMostOnce, false), &[]), Err((5, 0x87)));
+        assert_eq!(decide_on(&with("é", Qos::AtMostOnce, false), &[]), Err((5, 0x87)));
+        assert_eq!(decide_on(&with("devices/a/status", Qos::AtMostOnce, true), &[]), Err((5, 0x9A)));
     }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use windlass_reading::{DeviceId, Reject};
 
-/// Quality of service of a publish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Quality of service of a publish, or the highest one that a subscription asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Qos {
     /// At most once: no answer is owed.
     AtMostOnce,
@@ -18,6 +18,23 @@ pub enum Qos {
 }
 
 impl Qos {
+    /// All three; the place of each is its number on the wire.
+    const ALL: [Self; 3] = [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce];
+
+    /// 0, 1 or 2, as on the wire.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::AtMostOnce => 0,
+            Self::AtLeastOnce => 1,
+            Self::ExactlyOnce => 2,
+        }
+    }
+
+    /// From its number on the wire; `None` for 3 and more.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
     /// `0`, `1` or `2`, as in metrics.
     pub fn as_str(self) -> &'static str {
         match self {

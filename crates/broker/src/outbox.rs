@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{acl, router::Hub, sessions::Sessions};
+use crate::{acl, intake::Qos, router::Hub, sessions::Sessions};
 
 /// A handle for telling subscribers. Cheap to clone, never blocks.
 #[derive(Clone)]
@@ -19,13 +19,13 @@ impl Outbox {
     }
 
     /// Sends `payload` to whoever has subscribed to `topic`: to the device whose topic it is, also when it is away and
-    /// its session is kept, and to users. Without anybody nothing happens; where there is no room it is dropped and
+    /// its session is kept, and to users; to each with `qos`, or the lower one that it asked for. Without anybody nothing happens; where there is no room it is dropped and
     /// counted.
-    pub fn tell(&self, topic: String, payload: Bytes) {
+    pub fn tell(&self, topic: String, payload: Bytes, qos: Qos) {
         if let Some(owner) = acl::owner(&topic) {
-            self.sessions.tell(owner, &topic, payload.clone());
+            self.sessions.tell(owner, &topic, payload.clone(), qos);
         }
-        self.hub.tell(topic, payload);
+        self.hub.tell(topic, payload, qos);
     }
 
     /// Whether anybody has subscribed to anything: spares the work of composing messages.

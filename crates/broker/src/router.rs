@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use dashmap::DashMap;
 use flume::TrySendError;
 use rumqttd::{
@@ -25,7 +25,7 @@ use rumqttd::{
 };
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::{acl, error::Error, metrics};
+use crate::{acl, error::Error, intake::Qos, mailbox::Message, metrics};
 
 /// A subscribed topic's log in the router: small, because each subscribed topic has its own.
 const SEGMENT_BYTES: usize = 64 * 1024;
@@ -128,8 +128,8 @@ impl Hub {
         Ok(Self { state, queue })
     }
 
-    pub(crate) fn tell(&self, topic: String, payload: Bytes) {
-        if self.wants(&topic) && self.queue.try_send((topic, payload)).is_err() {
+    pub(crate) fn tell(&self, topic: String, payload: Bytes, qos: Qos) {
+        if self.wants(&topic) && self.queue.try_send((topic, framed(&payload, qos))).is_err() {
             metrics::dropped();
         }
     }
@@ -157,7 +157,7 @@ impl Hub {
             let state = hub.state.clone();
             let mut link = hub.link()?;
             let heard = link.tx.as_mut().is_some_and(|tx| insist(|| offered(tx.try_subscribe(topic), tx)));
-            (heard && insist(|| state.offer(topic, &payload))).then_some(link)
+            (heard && insist(|| state.offer(topic, &framed(&payload, Qos::AtMostOnce)))).then_some(link)
         });
         opened.await.ok().flatten()
     }
@@ -326,8 +326,8 @@ impl Link {
         self.wanted = wanted;
     }
 
-    /// The next message for this session: topic and payload. `None` when the link has broken. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<(Bytes, Bytes)> {
+    /// The next message for this session. `None` when the link has broken. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Message> {
         let router = self.router;
         tokio::select! {
             biased;
@@ -336,11 +336,13 @@ impl Link {
         }
     }
 
-    async fn forwarded(rx: &mut LinkRx) -> Option<(Bytes, Bytes)> {
+    async fn forwarded(rx: &mut LinkRx) -> Option<Message> {
         loop {
             match rx.next().await {
                 Ok(Some(Notification::Forward(forward))) => {
-                    return Some((forward.publish.topic, forward.publish.payload));
+                    if let Some((qos, payload)) = unframed(forward.publish.payload) {
+                        return Some(Message { topic: forward.publish.topic, payload, qos });
+                    }
                 }
                 // The router waits for a sign that there is room again.
                 Ok(Some(Notification::Unschedule)) => rx.wake().await.ok()?,
@@ -379,6 +381,19 @@ impl Drop for Link {
             Err(_) => goodbye(),
         }
     }
+}
+
+/// A message's payload on its way through the router, which carries all with QoS 0: its own QoS goes before it.
+fn framed(payload: &[u8], qos: Qos) -> Bytes {
+    let mut framed = BytesMut::with_capacity(1 + payload.len());
+    framed.put_u8(qos.number());
+    framed.put_slice(payload);
+    framed.freeze()
+}
+
+fn unframed(mut framed: Bytes) -> Option<(Qos, Bytes)> {
+    let qos = framed.try_get_u8().ok().and_then(Qos::from_number)?;
+    Some((qos, framed))
 }
 
 /// What became of a packet that was put on a link without waiting for room.
@@ -463,15 +478,16 @@ mod tests {
     }
 
     async fn told(hub: &Hub, link: &mut Link, text: &'static str) {
-        hub.tell(TOPIC.into(), Bytes::from_static(text.as_bytes()));
-        assert_eq!(link.next().await.unwrap(), (Bytes::from(TOPIC), Bytes::from(text)));
+        let message = Message { topic: Bytes::from(TOPIC), payload: Bytes::from(text), qos: Qos::ExactlyOnce };
+        hub.tell(TOPIC.into(), message.payload.clone(), message.qos);
+        assert_eq!(link.next().await, Some(message));
     }
 
     #[tokio::test]
     async fn only_subscribed_topics_reach_the_router_and_names_are_used_again() {
         let hub = Hub::start(4, 16).unwrap();
         assert!(!hub.has_listeners());
-        hub.tell(TOPIC.into(), Bytes::from_static(b"nobody"));
+        hub.tell(TOPIC.into(), Bytes::from_static(b"nobody"), Qos::AtMostOnce);
         let mut link = open(&hub).await;
         assert!(hub.wants(TOPIC) && !hub.wants("devices/b/receipts"));
         told(&hub, &mut link, "one").await;

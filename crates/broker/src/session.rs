@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 use windlass_reading::Reject;
 
 use crate::{
-    acks::{Acks, Answer, Outcome, Owed},
+    acks::{Acks, Answer, Outcome, Owed, PACKET_ID_UNKNOWN},
     acl,
     front::Front,
     guard::Quota,
     identity::{Identity, Who},
     intake::{Intake, Publish, Qos, Refusal, Refused, Step},
+    mailbox::Received,
     metrics::{self, Throttled},
     router::Hub,
     sessions::Seat,
@@ -101,7 +102,7 @@ struct Offered {
     step: Step,
     qos: Qos,
     answer: Option<(Answer, u16)>,
-    forward: Option<(String, Bytes)>,
+    forward: Option<(String, Bytes, Qos)>,
     now_ms: u64,
 }
 
@@ -169,13 +170,17 @@ impl Session {
                 self.release(packet_id, now_ms);
                 Ok(())
             }
-            Packet::Acknowledge { packet_id } => {
-                if self.seat.acknowledge(packet_id) {
-                    Ok(())
-                } else {
-                    Err(End::Protocol)
+            Packet::Acknowledge { packet_id } => self.seat.acknowledge(packet_id).then_some(()).ok_or(End::Protocol),
+            Packet::Receive { packet_id, refuses } => {
+                match self.seat.receive(packet_id, refuses) {
+                    Received::Release => wire::release(out, self.version, packet_id, 0),
+                    Received::Unknown => wire::release(out, self.version, packet_id, PACKET_ID_UNKNOWN),
+                    Received::Nothing => {}
+                    Received::Wrong => return Err(End::Protocol),
                 }
+                Ok(())
             }
+            Packet::Complete { packet_id } => self.seat.complete(packet_id).then_some(()).ok_or(End::Protocol),
             Packet::Subscribe { numbered: true, .. } => Err(End::SubscriptionIds),
             Packet::Subscribe { packet_id, filters, .. } => {
                 let codes: Vec<u8> = filters.into_iter().map(|(filter, qos)| self.subscribe(filter, qos)).collect();
@@ -274,7 +279,7 @@ impl Session {
         let (qos, answer) = quality(&publish);
         match (self.quota.as_ref().map_or(Ok(()), |quota| quota.take(now)), answer) {
             (Ok(()), _) => {
-                let forward = self.forward(identity, &publish.payload);
+                let forward = self.forward(identity, &publish.payload, qos);
                 let offered = Offered { step: Step::Publish, qos, answer, forward, now_ms };
                 self.hand_over(identity, offered, publish.topic, publish.payload, publish.duplicate);
             }
@@ -334,12 +339,12 @@ impl Session {
     }
 
     /// What goes to subscribers of the device's readings once the publish is durable.
-    fn forward(&self, identity: &Identity, payload: &Bytes) -> Option<(String, Bytes)> {
+    fn forward(&self, identity: &Identity, payload: &Bytes, qos: Qos) -> Option<(String, Bytes, Qos)> {
         if !self.hub.has_listeners() {
             return None;
         }
         let topic = acl::readings_topic(identity.device.as_str());
-        self.hub.wants(&topic).then(|| (topic, payload.clone()))
+        self.hub.wants(&topic).then(|| (topic, payload.clone(), qos))
     }
 
     fn offer(&mut self, publish: Publish) {
@@ -392,18 +397,18 @@ impl Session {
         }
     }
 
-    fn subscribe(&mut self, filter: String, at_least_once: bool) -> u8 {
+    fn subscribe(&mut self, filter: String, qos: Qos) -> u8 {
         let allowed = match &self.who {
             Who::Device(identity) => acl::may_subscribe(identity.device.as_str(), &filter),
             Who::User(user) => acl::may_listen(&user.subscribe, &filter),
         };
         let refused = allowed.err().or_else(|| {
-            let room = self.seat.subscribe(filter, at_least_once, self.max_subscriptions);
+            let room = self.seat.subscribe(filter, qos, self.max_subscriptions);
             self.changed |= room;
             (!room).then_some(QUOTA_EXCEEDED)
         });
         match refused {
-            None => u8::from(at_least_once),
+            None => qos.number(),
             Some(_) if self.version == Version::V3 => V3_FAILURE,
             Some(code) => code,
         }

@@ -15,7 +15,8 @@ use dashmap::DashMap;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    mailbox::{Bounds, Mailbox, Message, Taker},
+    intake::Qos,
+    mailbox::{Bounds, Mailbox, Message, Received, Taker},
     metrics,
     store::Stored,
 };
@@ -43,8 +44,8 @@ struct Kept {
 #[derive(Default)]
 struct State {
     mailbox: Mailbox,
-    /// Filter, and whether QoS 1 was asked for.
-    subscriptions: BTreeMap<String, bool>,
+    /// Each filter with the highest QoS that was asked for.
+    subscriptions: BTreeMap<String, Qos>,
     /// How long it is kept without a connection.
     expiry: Duration,
     /// The connection that owns it, or the last one.
@@ -134,18 +135,18 @@ impl Sessions {
     }
 
     /// Puts a message into `owner`'s session, if it has subscribed to exactly this topic.
-    pub(crate) fn tell(&self, owner: &str, topic: &str, payload: Bytes) {
+    pub(crate) fn tell(&self, owner: &str, topic: &str, payload: Bytes, qos: Qos) {
         if self.0.subscriptions.load(Ordering::Relaxed) == 0 {
             return;
         }
         let Some(kept) = self.0.kept.get(owner).map(|k| Arc::clone(&k)) else { return };
         let mut state = lock(&kept.state);
-        let Some(at_least_once) = state.subscriptions.get(topic).copied() else { return };
+        let Some(qos) = state.subscriptions.get(topic).map(|asked| qos.min(*asked)) else { return };
         let away = state.taken.is_none();
-        if state.is_over() || (away && !at_least_once) {
+        if state.is_over() || (away && qos == Qos::AtMostOnce) {
             return;
         }
-        let message = Message { topic: Bytes::copy_from_slice(topic.as_bytes()), payload, at_least_once };
+        let message = Message { topic: Bytes::copy_from_slice(topic.as_bytes()), payload, qos };
         if state.mailbox.push(message, self.0.bounds) {
             kept.bell.notify_one();
         } else {
@@ -243,17 +244,25 @@ impl Seat {
         self.state().is_some_and(|mut state| state.mailbox.acknowledge(packet_id))
     }
 
-    pub(crate) fn subscriptions(&self) -> BTreeMap<String, bool> {
+    pub(crate) fn receive(&self, packet_id: u16, refuses: bool) -> Received {
+        self.state().map_or(Received::Nothing, |mut state| state.mailbox.receive(packet_id, refuses))
+    }
+
+    pub(crate) fn complete(&self, packet_id: u16) -> bool {
+        self.state().is_none_or(|mut state| state.mailbox.complete(packet_id))
+    }
+
+    pub(crate) fn subscriptions(&self) -> BTreeMap<String, Qos> {
         self.state().map(|state| state.subscriptions.clone()).unwrap_or_default()
     }
 
     /// Subscribes, or changes a subscription's QoS; `false` when there are `most` already.
-    pub(crate) fn subscribe(&self, filter: String, at_least_once: bool, most: usize) -> bool {
+    pub(crate) fn subscribe(&self, filter: String, qos: Qos, most: usize) -> bool {
         let Some(mut state) = self.state() else { return true };
         if !state.subscriptions.contains_key(&filter) && state.subscriptions.len() >= most {
             return false;
         }
-        if state.subscriptions.insert(filter, at_least_once).is_none() {
+        if state.subscriptions.insert(filter, qos).is_none() {
             self.sessions.0.subscriptions.fetch_add(1, Ordering::Relaxed);
         }
         true

@@ -4,13 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 
+use crate::intake::Qos;
+
 /// A session that outlives its connections, without its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The device.
     pub owner: String,
-    /// Filters, each with whether QoS 1 was asked for.
-    pub subscriptions: BTreeMap<String, bool>,
+    /// Each filter with the highest QoS that was asked for.
+    pub subscriptions: BTreeMap<String, Qos>,
     /// How long it is kept without a connection.
     pub expiry: Duration,
     /// When its connection ended, unix milliseconds; `None` while it has one, or when the process was killed.

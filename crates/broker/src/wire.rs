@@ -10,7 +10,10 @@ use mqtt_protocol_core::mqtt::{
     result_code::MqttError,
 };
 
-pub(crate) use encode::{Connack, Outgoing, acknowledge, connack, disconnect, pong, publish, suback, unsuback};
+use crate::intake::Qos;
+pub(crate) use encode::{
+    Connack, Outgoing, acknowledge, connack, disconnect, pong, publish, release, suback, unsuback,
+};
 
 const PUBLISH: u8 = 3;
 /// Topic aliases of one connection.
@@ -73,7 +76,7 @@ pub(crate) struct Will {
     pub(crate) payload: Bytes,
     /// How long after the connection's end it is sent.
     pub(crate) delay_seconds: u32,
-    pub(crate) exactly_once: bool,
+    pub(crate) qos: Qos,
     pub(crate) retain: bool,
 }
 
@@ -89,10 +92,19 @@ pub(crate) enum Packet {
     Acknowledge {
         packet_id: u16,
     },
-    /// Each filter with whether QoS 1 is asked for.
+    /// PUBREC. One that refuses ends the delivery.
+    Receive {
+        packet_id: u16,
+        refuses: bool,
+    },
+    /// PUBCOMP.
+    Complete {
+        packet_id: u16,
+    },
+    /// Each filter with the highest QoS that is asked for.
     Subscribe {
         packet_id: u16,
-        filters: Vec<(String, bool)>,
+        filters: Vec<(String, Qos)>,
         numbered: bool,
     },
     Unsubscribe {
@@ -200,7 +212,7 @@ fn connect_v3(raw: &RawPacket) -> Result<Connect, Fault> {
             topic: topic.to_owned(),
             payload: Bytes::copy_from_slice(packet.will_payload().unwrap_or_default()),
             delay_seconds: 0,
-            exactly_once: packet.will_qos() == WireQos::ExactlyOnce,
+            qos: quality(packet.will_qos()),
             retain: packet.will_retain(),
         }),
         clean: packet.clean_session(),
@@ -236,7 +248,7 @@ fn connect_v5(raw: &RawPacket) -> Result<Connect, Fault> {
             topic: topic.to_owned(),
             payload: Bytes::copy_from_slice(packet.will_payload().unwrap_or_default()),
             delay_seconds: delay_seconds.unwrap_or_default(),
-            exactly_once: packet.will_qos() == WireQos::ExactlyOnce,
+            qos: quality(packet.will_qos()),
             retain: packet.will_retain(),
         }),
         clean: packet.clean_start(),
@@ -251,6 +263,8 @@ fn connect_v5(raw: &RawPacket) -> Result<Connect, Fault> {
 pub(crate) fn parse(version: Version, raw: &RawPacket) -> Result<Packet, Fault> {
     match (raw.packet_type(), version) {
         (PUBLISH, _) => parse_publish(version, raw).map(Packet::Publish),
+        // A packet id and nothing else.
+        (4..=7, Version::V3) if raw.remaining_length() != 2 => Err(Fault::Malformed),
         (6, Version::V3) => {
             let packet_id = raw.parse_exact(v3_1_1::Pubrel::parse)?.packet_id();
             Ok(Packet::Release { packet_id })
@@ -274,8 +288,33 @@ pub(crate) fn parse(version: Version, raw: &RawPacket) -> Result<Packet, Fault> 
             let packet_id = raw.parse_exact(v5_0::Puback::parse)?.packet_id();
             Ok(Packet::Acknowledge { packet_id })
         }
+        (5, Version::V3) => {
+            let packet_id = raw.parse_exact(v3_1_1::Pubrec::parse)?.packet_id();
+            Ok(Packet::Receive { packet_id, refuses: false })
+        }
+        (5, Version::V5) => {
+            let packet = raw.parse_exact(v5_0::Pubrec::parse)?;
+            let refuses = packet.reason_code().is_some_and(|code| code as u8 >= 0x80);
+            Ok(Packet::Receive { packet_id: packet.packet_id(), refuses })
+        }
+        (7, Version::V3) => {
+            let packet_id = raw.parse_exact(v3_1_1::Pubcomp::parse)?.packet_id();
+            Ok(Packet::Complete { packet_id })
+        }
+        (7, Version::V5) => {
+            let packet_id = raw.parse_exact(v5_0::Pubcomp::parse)?.packet_id();
+            Ok(Packet::Complete { packet_id })
+        }
         (12 | 14, _) => Err(Fault::Malformed),
         _ => Err(Fault::Protocol),
+    }
+}
+
+fn quality(qos: WireQos) -> Qos {
+    match qos {
+        WireQos::AtMostOnce => Qos::AtMostOnce,
+        WireQos::AtLeastOnce => Qos::AtLeastOnce,
+        WireQos::ExactlyOnce => Qos::ExactlyOnce,
     }
 }
 
@@ -344,8 +383,7 @@ fn parse_subscribe(version: Version, raw: &RawPacket) -> Result<Packet, Fault> {
             (packet.packet_id(), packet.entries().clone(), numbered)
         }
     };
-    let filters: Vec<_> =
-        entries.iter().map(|e| (e.topic_filter().to_owned(), e.sub_opts().qos() != WireQos::AtMostOnce)).collect();
+    let filters: Vec<_> = entries.iter().map(|e| (e.topic_filter().to_owned(), quality(e.sub_opts().qos()))).collect();
     // In 3.1.1 the upper six bits of the options are reserved.
     let reserved =
         |e: &mqtt_protocol_core::mqtt::packet::SubEntry| e.sub_opts().to_buffer().iter().any(|b| b & 0b1111_1100 != 0);

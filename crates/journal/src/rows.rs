@@ -36,8 +36,8 @@ pub struct DeviceState {
 pub struct SessionRow {
     /// Whose.
     pub device: String,
-    /// Filters, each with whether QoS 1 was asked for.
-    pub subscriptions: std::collections::BTreeMap<String, bool>,
+    /// Each filter with the highest QoS that was asked for: 0, 1 or 2.
+    pub subscriptions: std::collections::BTreeMap<String, u8>,
     /// How long it is kept without a connection.
     pub expiry_seconds: u32,
     /// When its connection ended, unix milliseconds; `None` while it has one.

@@ -17,7 +17,10 @@ pub struct Published {
 pub struct Claims {
     pub published: Vec<Published>,
     pub released: Vec<u16>,
-    pub acknowledged: Vec<u16>,
+    /// By a PUBREC that takes the message.
+    pub received: Vec<u16>,
+    /// By a PUBACK, a PUBCOMP, or a PUBREC that refuses.
+    pub ended: Vec<u16>,
     pub subscribed: Vec<u16>,
     pub unsubscribed: Vec<u16>,
     pub pings: usize,
@@ -31,7 +34,9 @@ impl Claims {
             let id = packets::take_u16(frame.body).map(|(id, _)| id);
             match (frame.first >> 4, id) {
                 (3, _) => claims.published.extend(published(version, *frame)),
-                (4, Some(id)) => claims.acknowledged.push(id),
+                (4 | 7, Some(id)) => claims.ended.push(id),
+                (5, Some(id)) if frame.body.get(2).is_some_and(|code| *code >= 0x80) => claims.ended.push(id),
+                (5, Some(id)) => claims.received.push(id),
                 (6, Some(id)) => claims.released.push(id),
                 (8, Some(id)) => claims.subscribed.push(id),
                 (10, Some(id)) => claims.unsubscribed.push(id),

@@ -4,8 +4,11 @@
 use std::{
     collections::{BTreeSet, HashSet},
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock},
-    task::{Context, Poll},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -117,6 +120,7 @@ struct Line {
     writer: WriteHalf<DuplexStream>,
     served: JoinHandle<()>,
     heard: JoinHandle<Vec<u8>>,
+    woken: Arc<AtomicBool>,
 }
 
 impl Line {
@@ -131,8 +135,9 @@ impl Line {
             let _ = reader.read_to_end(&mut heard).await;
             heard
         };
-        let served = tokio::spawn(Counted { inner: Box::pin(served), turns: 0 });
-        Self { writer, served, heard: tokio::spawn(heard) }
+        let woken = Arc::new(AtomicBool::new(false));
+        let served = tokio::spawn(Counted { inner: Box::pin(served), turns: 0, woken: woken.clone() });
+        Self { writer, served, heard: tokio::spawn(heard), woken }
     }
 
     async fn say(&mut self, bytes: &[u8], chunk: usize) {
@@ -147,7 +152,14 @@ impl Line {
 
     async fn ends_within(&mut self, patience: Duration) -> bool {
         if !self.served.is_finished() {
-            let Ok(joined) = timeout(patience, &mut self.served).await else { return false };
+            let joined = loop {
+                match timeout(patience, &mut self.served).await {
+                    Ok(joined) => break joined,
+                    // The router's thread is about to wake the connection: the clock must not leap over that.
+                    Err(_) if self.woken.load(Ordering::SeqCst) => std::thread::yield_now(),
+                    Err(_) => return false,
+                }
+            };
             if let Err(error) = joined {
                 std::panic::resume_unwind(error.into_panic());
             }
@@ -165,10 +177,11 @@ impl Line {
     }
 }
 
-/// Counts the turns of a task that only waits for its own events.
+/// Counts the turns of a task that only waits for its own events, and says whether one is on its way to it.
 struct Counted {
     inner: Pin<Box<dyn Future<Output = ()> + Send>>,
     turns: usize,
+    woken: Arc<AtomicBool>,
 }
 
 impl Future for Counted {
@@ -177,7 +190,26 @@ impl Future for Counted {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.turns += 1;
         assert!(self.turns <= MOST_TURNS, "the connection runs in circles");
-        self.inner.as_mut().poll(cx)
+        self.woken.store(false, Ordering::SeqCst);
+        let bell = Arc::new(Bell { woken: self.woken.clone(), task: cx.waker().clone() });
+        self.inner.as_mut().poll(&mut Context::from_waker(&bell.into()))
+    }
+}
+
+/// Wakes the task. Another thread that does so may be held up halfway, for as long as the clock needs for minutes.
+struct Bell {
+    woken: Arc<AtomicBool>,
+    task: Waker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        self.task.wake_by_ref();
     }
 }
 
@@ -283,11 +315,12 @@ impl State {
 
     /// A receipt, or the reason why there is none. Each is told apart by its number.
     fn tell(&mut self, outbox: &Outbox, device: &str, verdict: Verdict) {
+        let qos = if self.told.len().is_multiple_of(2) { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
         let last = if matches!(verdict, Verdict::Rejected(_)) { "errors" } else { "receipts" };
         let (topic, payload) =
             (format!("devices/{device}/{last}"), format!("{verdict} {}", self.told.len()).into_bytes());
         self.told.push((topic.clone(), payload.clone()));
-        outbox.tell(topic, Bytes::from(payload));
+        outbox.tell(topic, Bytes::from(payload), qos);
     }
 }
 

@@ -17,7 +17,7 @@ use windlass_reading::DeviceId;
 use super::*;
 use crate::{
     Broker, Config, Identities, Identity, Intake, Listener, NotStored, Outbox, Publish, Refused, SecretHash,
-    SessionStore, Stored, User, Verdict,
+    SessionStore, Stored, User, Verdict, intake::Qos,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -106,7 +106,7 @@ impl Site {
     async fn hears_again(&mut self) {
         while self.heard.try_recv().is_ok() {}
         until("heard again", async || {
-            self.outbox.tell(RECEIPTS.into(), Bytes::from_static(b"receipt"));
+            self.outbox.tell(RECEIPTS.into(), Bytes::from_static(b"receipt"), Qos::AtLeastOnce);
             timeout(Duration::from_millis(20), self.heard.recv()).await.is_ok_and(|heard| heard.unwrap() == "receipt")
         })
         .await;
@@ -169,7 +169,7 @@ async fn a_router_that_hangs_is_replaced_and_counted_while_readings_flow() {
     let hanging = site.hub.hang();
     // More than its queue takes: nobody waits for room in it for ever.
     for _ in 0..3_000 {
-        site.outbox.tell(RECEIPTS.into(), Bytes::from_static(b"receipt"));
+        site.outbox.tell(RECEIPTS.into(), Bytes::from_static(b"receipt"), Qos::AtLeastOnce);
     }
     until("down", async || !health.is_up()).await;
     site.acknowledges().await;

@@ -17,26 +17,52 @@ impl Mailbox {
 #[derive(Debug, Clone)]
 enum Act {
     /// A message with so many bytes.
-    Push { at_least_once: bool, bytes: usize },
+    Push { qos: Qos, bytes: usize },
     /// The client takes what it may: so many at a time, each of so many bytes at most.
     Write { window: usize, max_packet_bytes: Option<u32> },
-    /// The client acknowledges the so-many-th of what is open.
-    Acknowledge { nth: usize },
-    /// The client acknowledges what may not be open.
-    AcknowledgeId { packet_id: u16 },
+    /// The client answers the so-many-th of what is open, as it should.
+    Answer { nth: usize },
+    /// The client answers what may not be open, or otherwise than it should.
+    AnswerId { packet_id: u16, answer: Answer },
     /// The connection is lost. A new one may take more or less.
     Lose,
     /// 65,535 messages later: packet ids begin again.
     ComeRound,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Puback,
+    Pubrec { refuses: bool },
+    Pubcomp,
+}
+
+/// What the mailbox makes of an answer.
+#[derive(Debug, PartialEq, Eq)]
+enum Reaction {
+    Fine,
+    Wrong,
+    Received(Received),
+}
+
+/// For the model of the sessions as well.
+pub(crate) fn qualities() -> impl Strategy<Value = Qos> {
+    prop_oneof![Just(Qos::AtMostOnce), Just(Qos::AtLeastOnce), Just(Qos::ExactlyOnce)]
+}
+
 fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let answers = prop_oneof![
+        2 => Just(Answer::Puback),
+        2 => Just(Answer::Pubrec { refuses: false }),
+        1 => Just(Answer::Pubrec { refuses: true }),
+        2 => Just(Answer::Pubcomp),
+    ];
     let act = prop_oneof![
-        6 => (any::<bool>(), 1_usize..60).prop_map(|(at_least_once, bytes)| Act::Push { at_least_once, bytes }),
+        6 => (qualities(), 1_usize..60).prop_map(|(qos, bytes)| Act::Push { qos, bytes }),
         4 => (1_usize..5, prop::option::weighted(0.3, 10_u32..80))
             .prop_map(|(window, max_packet_bytes)| Act::Write { window, max_packet_bytes }),
-        3 => (0_usize..5).prop_map(|nth| Act::Acknowledge { nth }),
-        1 => (0_u16..6).prop_map(|packet_id| Act::AcknowledgeId { packet_id }),
+        4 => (0_usize..5).prop_map(|nth| Act::Answer { nth }),
+        2 => (0_u16..6, answers).prop_map(|(packet_id, answer)| Act::AnswerId { packet_id, answer }),
         1 => Just(Act::Lose),
         1 => Just(Act::ComeRound),
     ];
@@ -56,15 +82,29 @@ enum Stage {
 #[derive(Debug, Clone)]
 struct Entry {
     number: u32,
-    at_least_once: bool,
+    qos: Qos,
     bytes: usize,
     stage: Stage,
+    /// The client has it, as its PUBREC said.
+    received: bool,
+}
+
+impl Entry {
+    fn is_kept(&self) -> bool {
+        self.qos != Qos::AtMostOnce
+    }
+
+    fn has(&self, packet_id: u16) -> bool {
+        self.stage == Stage::Open(packet_id) || self.stage == Stage::Again(packet_id)
+    }
 }
 
 /// What came out.
 #[derive(Debug, PartialEq, Eq)]
 struct Heard {
-    number: u32,
+    /// `None` for a PUBREL.
+    number: Option<u32>,
+    qos: u8,
     packet_id: Option<u16>,
     duplicate: bool,
 }
@@ -78,20 +118,21 @@ struct Model {
 
 impl Model {
     /// The message and whether there is room for it.
-    fn push(&mut self, at_least_once: bool, bytes: usize) -> (Message, bool) {
+    fn push(&mut self, qos: Qos, bytes: usize) -> (Message, bool) {
         self.pushed += 1;
         let room = self.entries.len() < BOUNDS.messages && self.bytes() + bytes + 5 <= BOUNDS.bytes;
         if room {
-            self.entries.push(Entry { number: self.pushed, at_least_once, bytes: bytes + 5, stage: Stage::Waiting });
+            let entry = Entry { number: self.pushed, qos, bytes: bytes + 5, stage: Stage::Waiting, received: false };
+            self.entries.push(entry);
         }
         // The number is in the payload, the topic fills up.
         let topic = Bytes::from(vec![b't'; bytes + 1]);
         let payload = Bytes::copy_from_slice(&self.pushed.to_be_bytes());
-        (Message { topic, payload, at_least_once }, room)
+        (Message { topic, payload, qos }, room)
     }
 
     fn bytes(&self) -> usize {
-        self.entries.iter().map(|e| e.bytes).sum()
+        self.entries.iter().filter(|e| !e.received).map(|e| e.bytes).sum()
     }
 
     fn open(&self) -> Vec<u16> {
@@ -107,31 +148,40 @@ impl Model {
         let rank = |e: &Entry| u8::from(e.stage == Stage::Waiting);
         self.entries.sort_by_key(rank);
         while let Some(entry) = self.entries.get(at).cloned() {
-            let blocked = entry.at_least_once && self.open().len() >= window;
+            let blocked = entry.is_kept() && self.open().len() >= window;
             // Type and remaining length, topic's length, topic and payload, packet id.
-            let packet_bytes = 2 + 2 + entry.bytes + if entry.at_least_once { 2 } else { 0 };
+            let packet_bytes = 2 + 2 + entry.bytes + if entry.is_kept() { 2 } else { 0 };
+            let qos = entry.qos.number();
             match entry.stage {
                 Stage::Open(_) => at += 1,
                 _ if blocked => break,
+                Stage::Again(id) if entry.received => {
+                    expected.push(Heard { number: None, qos: 1, packet_id: Some(id), duplicate: false });
+                    self.entries[at].stage = Stage::Open(id);
+                    at += 1;
+                }
                 _ if packet_bytes > most => {
                     self.entries.remove(at);
                     too_large += 1;
                 }
                 Stage::Again(id) => {
-                    expected.push(Heard { number: entry.number, packet_id: Some(id), duplicate: true });
+                    expected.push(Heard { number: Some(entry.number), qos, packet_id: Some(id), duplicate: true });
                     self.entries[at].stage = Stage::Open(id);
                     at += 1;
                 }
-                Stage::Waiting if entry.at_least_once => {
+                Stage::Waiting if entry.is_kept() => {
                     let chosen = heard.get(expected.len()).and_then(|h| h.packet_id).unwrap_or_default();
-                    let taken = |e: &Entry| e.stage == Stage::Open(chosen) || e.stage == Stage::Again(chosen);
-                    assert!(chosen != 0 && !self.entries.iter().any(taken), "packet id {chosen} is not free");
-                    expected.push(Heard { number: entry.number, packet_id: Some(chosen), duplicate: false });
+                    assert!(
+                        chosen != 0 && !self.entries.iter().any(|e| e.has(chosen)),
+                        "packet id {chosen} is not free"
+                    );
+                    let number = Some(entry.number);
+                    expected.push(Heard { number, qos, packet_id: Some(chosen), duplicate: false });
                     self.entries[at].stage = Stage::Open(chosen);
                     at += 1;
                 }
                 Stage::Waiting => {
-                    expected.push(Heard { number: entry.number, packet_id: None, duplicate: false });
+                    expected.push(Heard { number: Some(entry.number), qos, packet_id: None, duplicate: false });
                     self.entries.remove(at);
                 }
             }
@@ -139,15 +189,43 @@ impl Model {
         (expected, too_large)
     }
 
-    fn acknowledge(&mut self, packet_id: u16) -> bool {
-        let before = self.entries.len();
-        // Also what was sent on the lost connection: the client may have it.
-        self.entries.retain(|e| e.stage != Stage::Open(packet_id) && e.stage != Stage::Again(packet_id));
-        self.entries.len() < before
+    /// Also of what was sent on the lost connection: the client may have it.
+    fn answer(&mut self, packet_id: u16, answer: Answer) -> Reaction {
+        let at = self.entries.iter().position(|e| e.has(packet_id));
+        let known = at.map(|at| (at, self.entries[at].qos, self.entries[at].received));
+        let over = match (answer, known) {
+            (Answer::Puback, Some((at, Qos::AtLeastOnce, _))) => (at, Reaction::Fine),
+            (Answer::Puback, _) => return Reaction::Wrong,
+            (Answer::Pubrec { refuses: true }, None) => return Reaction::Received(Received::Nothing),
+            (Answer::Pubrec { refuses: false }, None) => return Reaction::Received(Received::Unknown),
+            (Answer::Pubrec { .. }, Some((_, Qos::AtLeastOnce, _))) => return Reaction::Received(Received::Wrong),
+            (Answer::Pubrec { refuses: true }, Some((at, ..))) => (at, Reaction::Received(Received::Nothing)),
+            (Answer::Pubrec { refuses: false }, Some((at, ..))) => {
+                self.entries[at].received = true;
+                return Reaction::Received(match self.entries[at].stage {
+                    Stage::Again(_) => Received::Nothing,
+                    _ => Received::Release,
+                });
+            }
+            (Answer::Pubcomp, None) => return Reaction::Fine,
+            (Answer::Pubcomp, Some((at, _, true))) => (at, Reaction::Fine),
+            (Answer::Pubcomp, Some(_)) => return Reaction::Wrong,
+        };
+        self.entries.remove(over.0);
+        over.1
+    }
+
+    /// The answer that an open message waits for.
+    fn due(&self, packet_id: u16) -> Answer {
+        match self.entries.iter().find(|e| e.has(packet_id)) {
+            Some(Entry { qos: Qos::ExactlyOnce, received: true, .. }) => Answer::Pubcomp,
+            Some(Entry { qos: Qos::ExactlyOnce, .. }) => Answer::Pubrec { refuses: false },
+            _ => Answer::Puback,
+        }
     }
 
     fn lose(&mut self) {
-        self.entries.retain(|e| e.at_least_once);
+        self.entries.retain(Entry::is_kept);
         for entry in &mut self.entries {
             if let Stage::Open(id) = entry.stage {
                 entry.stage = Stage::Again(id);
@@ -161,11 +239,17 @@ fn heard(mut out: &[u8]) -> Vec<Heard> {
     let mut heard = Vec::new();
     while let [first, length, rest @ ..] = out {
         let (body, rest) = rest.split_at(usize::from(*length));
-        let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
-        let packet_id = (first & 0b0110 != 0).then(|| u16::from_be_bytes([body[2 + topic], body[3 + topic]]));
-        let number = u32::from_be_bytes(body[body.len() - 4..].try_into().unwrap());
-        heard.push(Heard { number, packet_id, duplicate: first & 0b1000 != 0 });
+        let qos = first >> 1 & 3;
         out = rest;
+        if first >> 4 == 6 {
+            let packet_id = Some(u16::from_be_bytes(body.try_into().unwrap()));
+            heard.push(Heard { number: None, qos, packet_id, duplicate: false });
+            continue;
+        }
+        let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let packet_id = (qos > 0).then(|| u16::from_be_bytes([body[2 + topic], body[3 + topic]]));
+        let number = Some(u32::from_be_bytes(body[body.len() - 4..].try_into().unwrap()));
+        heard.push(Heard { number, qos, packet_id, duplicate: first & 0b1000 != 0 });
     }
     heard
 }
@@ -180,6 +264,16 @@ fn take(mailbox: &mut Mailbox, model: &mut Model, window: usize, max_packet_byte
     heard.len()
 }
 
+fn answer(mailbox: &mut Mailbox, model: &mut Model, packet_id: u16, answer: Answer) {
+    let of = |fine| if fine { Reaction::Fine } else { Reaction::Wrong };
+    let reaction = match answer {
+        Answer::Puback => of(mailbox.acknowledge(packet_id)),
+        Answer::Pubrec { refuses } => Reaction::Received(mailbox.receive(packet_id, refuses)),
+        Answer::Pubcomp => of(mailbox.complete(packet_id)),
+    };
+    assert_eq!(reaction, model.answer(packet_id, answer), "{answer:?} of {packet_id}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
@@ -190,23 +284,21 @@ proptest! {
         let mut taker = None;
         for act in acts {
             match act {
-                Act::Push { at_least_once, bytes } => {
-                    let (message, room) = model.push(at_least_once, bytes);
+                Act::Push { qos, bytes } => {
+                    let (message, room) = model.push(qos, bytes);
                     prop_assert_eq!(mailbox.push(message, BOUNDS), room);
                 }
                 Act::Write { window, max_packet_bytes } => {
                     let (window, max_packet_bytes) = *taker.get_or_insert((window, max_packet_bytes));
                     take(&mut mailbox, &mut model, window, max_packet_bytes);
                 }
-                Act::Acknowledge { nth } => {
-                    let open = model.open();
-                    if let Some(packet_id) = open.get(nth) {
-                        prop_assert!(mailbox.acknowledge(*packet_id) && model.acknowledge(*packet_id));
+                Act::Answer { nth } => {
+                    if let Some(packet_id) = model.open().get(nth).copied() {
+                        let due = model.due(packet_id);
+                        answer(&mut mailbox, &mut model, packet_id, due);
                     }
                 }
-                Act::AcknowledgeId { packet_id } => {
-                    prop_assert_eq!(mailbox.acknowledge(packet_id), model.acknowledge(packet_id));
-                }
+                Act::AnswerId { packet_id, answer: kind } => answer(&mut mailbox, &mut model, packet_id, kind),
                 Act::Lose => {
                     mailbox.disconnected();
                     model.lose();
@@ -221,8 +313,10 @@ proptest! {
         mailbox.disconnected();
         model.lose();
         while take(&mut mailbox, &mut model, 1, None) > 0 {
-            let open = model.open();
-            prop_assert!(open.iter().all(|id| mailbox.acknowledge(*id) && model.acknowledge(*id)));
+            while let Some(packet_id) = model.open().first().copied() {
+                let due = model.due(packet_id);
+                answer(&mut mailbox, &mut model, packet_id, due);
+            }
         }
         prop_assert!(model.entries.is_empty() && mailbox.bytes == 0);
     }

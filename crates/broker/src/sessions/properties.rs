@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::Version;
+use crate::{mailbox::qualities, wire::Version};
 
 const OWNERS: [&str; 2] = ["a", "b"];
 const TOPICS: [&str; 3] = ["receipts", "errors", "commands"];
@@ -42,7 +42,7 @@ enum Act {
     Subscribe {
         connection: usize,
         topic: usize,
-        at_least_once: bool,
+        qos: Qos,
     },
     Unsubscribe {
         connection: usize,
@@ -56,6 +56,7 @@ enum Act {
         owner: usize,
         topic: usize,
         times: usize,
+        qos: Qos,
     },
     Write {
         connection: usize,
@@ -78,11 +79,12 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         3 => (0..OWNERS.len(), prop::bool::weighted(0.3), expiries())
             .prop_map(|(owner, clean, expiry)| Act::Enter { owner, clean, expiry }),
-        4 => (connection.clone(), topic.clone(), any::<bool>())
-            .prop_map(|(connection, topic, at_least_once)| Act::Subscribe { connection, topic, at_least_once }),
+        4 => (connection.clone(), topic.clone(), qualities())
+            .prop_map(|(connection, topic, qos)| Act::Subscribe { connection, topic, qos }),
         1 => (connection.clone(), topic.clone()).prop_map(|(connection, topic)| Act::Unsubscribe { connection, topic }),
         1 => (connection.clone(), expiries()).prop_map(|(connection, expiry)| Act::SetExpiry { connection, expiry }),
-        5 => (0..OWNERS.len(), topic, 1_usize..4).prop_map(|(owner, topic, times)| Act::Tell { owner, topic, times }),
+        5 => (0..OWNERS.len(), topic, 1_usize..4, qualities())
+            .prop_map(|(owner, topic, times, qos)| Act::Tell { owner, topic, times, qos }),
         3 => connection.clone().prop_map(|connection| Act::Write { connection }),
         2 => connection.clone().prop_map(|connection| Act::Acknowledge { connection }),
         2 => connection.prop_map(|connection| Act::Leave { connection }),
@@ -106,14 +108,14 @@ enum Stage {
 #[derive(Debug)]
 struct Mail {
     number: u32,
-    at_least_once: bool,
+    qos: Qos,
     stage: Stage,
 }
 
 /// A session as it should be.
 #[derive(Debug)]
 struct Expected {
-    subscriptions: BTreeMap<String, bool>,
+    subscriptions: BTreeMap<String, Qos>,
     expiry: Expiry,
     /// The connection that owns it.
     connection: Option<u64>,
@@ -130,7 +132,7 @@ impl Expected {
 
     fn lose(&mut self) {
         self.connection = None;
-        self.mail.retain(|m| m.at_least_once);
+        self.mail.retain(|m| m.qos != Qos::AtMostOnce);
         for mail in &mut self.mail {
             if let Stage::Open(id) = mail.stage {
                 mail.stage = Stage::Again(id);
@@ -158,15 +160,16 @@ fn topic(owner: &str, topic: usize) -> String {
     format!("devices/{owner}/{}", TOPICS[topic])
 }
 
-/// Number, packet id and DUP of each message.
-fn read(mut out: &[u8]) -> Vec<(u32, Option<u16>, bool)> {
+/// Number, packet id, QoS and DUP of each message.
+fn read(mut out: &[u8]) -> Vec<(u32, Option<u16>, u8, bool)> {
     let mut messages = Vec::new();
     while let [first, length, rest @ ..] = out {
         let (body, rest) = rest.split_at(usize::from(*length));
         let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
-        let id = (first & 0b0110 != 0).then(|| u16::from_be_bytes([body[2 + topic], body[3 + topic]]));
+        let qos = first >> 1 & 3;
+        let id = (qos > 0).then(|| u16::from_be_bytes([body[2 + topic], body[3 + topic]]));
         let number = u32::from_be_bytes(body[body.len() - 4..].try_into().unwrap());
-        messages.push((number, id, first & 0b1000 != 0));
+        messages.push((number, id, qos, first & 0b1000 != 0));
         out = rest;
     }
     messages
@@ -176,7 +179,7 @@ impl Scene {
     fn new(restored: [Option<bool>; 2]) -> Self {
         let (sessions, mut expected) = (Sessions::new(BOUNDS), BTreeMap::new());
         for (owner, over) in OWNERS.iter().zip(restored).filter_map(|(owner, over)| Some((*owner, over?))) {
-            let subscriptions = BTreeMap::from([(topic(owner, 0), true)]);
+            let subscriptions = BTreeMap::from([(topic(owner, 0), Qos::ExactlyOnce)]);
             let expiry = Expiry::Long;
             let stored = Stored {
                 owner: owner.into(),
@@ -203,15 +206,15 @@ impl Scene {
     fn act(&mut self, act: Act) {
         match act {
             Act::Enter { owner, clean, expiry } => self.enter(OWNERS[owner], clean, expiry),
-            Act::Subscribe { connection, topic: at, at_least_once } => {
+            Act::Subscribe { connection, topic: at, qos } => {
                 let Some((connection, expected)) = self.connection(connection) else { return };
                 let filter = topic(&connection.seat.owner, at);
-                let room = connection.seat.subscribe(filter.clone(), at_least_once, MOST_FILTERS);
+                let room = connection.seat.subscribe(filter.clone(), qos, MOST_FILTERS);
                 let Some(expected) = expected else { return assert!(room, "nobody will hear, nothing is refused") };
                 let subscriptions = &mut expected.subscriptions;
                 assert_eq!(room, subscriptions.contains_key(&filter) || subscriptions.len() < MOST_FILTERS);
                 if room {
-                    subscriptions.insert(filter, at_least_once);
+                    subscriptions.insert(filter, qos);
                 }
             }
             Act::Unsubscribe { connection, topic: at } => {
@@ -225,14 +228,20 @@ impl Scene {
                 connection.seat.set_expiry(expiry.duration());
                 expected.map(|e| e.expiry = expiry).unwrap_or_default();
             }
-            Act::Tell { owner, topic, times } => (0..times).for_each(|_| self.tell(OWNERS[owner], topic)),
+            Act::Tell { owner, topic, times, qos } => (0..times).for_each(|_| self.tell(OWNERS[owner], topic, qos)),
             Act::Write { connection } => self.write(connection),
             Act::Acknowledge { connection } => {
                 let Some((connection, Some(expected))) = self.connection(connection) else { return };
                 let open = expected.mail.iter().position(|m| matches!(m.stage, Stage::Open(_)));
                 let Some(at) = open else { return };
-                let Stage::Open(id) = expected.mail.remove(at).stage else { return };
-                assert!(connection.seat.acknowledge(id) && !connection.seat.acknowledge(id));
+                let Mail { stage: Stage::Open(id), qos, .. } = expected.mail.remove(at) else { return };
+                let seat = &connection.seat;
+                if qos == Qos::ExactlyOnce {
+                    assert_eq!(seat.receive(id, false), Received::Release);
+                    assert!(seat.complete(id) && seat.receive(id, false) == Received::Unknown);
+                } else {
+                    assert!(seat.acknowledge(id) && !seat.acknowledge(id));
+                }
             }
             Act::Leave { connection } => self.leave(connection),
             Act::Sweep { gone } => {
@@ -272,15 +281,15 @@ impl Scene {
         self.connections.push(Connection { seat, taken, taken_over: false });
     }
 
-    fn tell(&mut self, owner: &str, at: usize) {
+    fn tell(&mut self, owner: &str, at: usize, qos: Qos) {
         self.told += 1;
         let (topic, number) = (topic(owner, at), self.told);
-        self.sessions.tell(owner, &topic, Bytes::copy_from_slice(&number.to_be_bytes()));
+        self.sessions.tell(owner, &topic, Bytes::copy_from_slice(&number.to_be_bytes()), qos);
         let Some(expected) = self.expected.get_mut(owner) else { return };
-        let Some(at_least_once) = expected.subscriptions.get(&topic).copied() else { return };
-        let heard = expected.connection.is_some() || (at_least_once && !expected.over);
+        let Some(qos) = expected.subscriptions.get(&topic).map(|asked| qos.min(*asked)) else { return };
+        let heard = expected.connection.is_some() || (qos != Qos::AtMostOnce && !expected.over);
         if heard && expected.mail.len() < BOUNDS.messages {
-            expected.mail.push(Mail { number, at_least_once, stage: Stage::Waiting });
+            expected.mail.push(Mail { number, qos, stage: Stage::Waiting });
         }
     }
 
@@ -294,10 +303,10 @@ impl Scene {
         let due = |m: &&Mail| !matches!(m.stage, Stage::Open(_));
         let mut sent: Vec<&Mail> = expected.mail.iter().filter(due).collect();
         sent.sort_by_key(|m| !again(m.stage));
-        let sent: Vec<_> = sent.into_iter().map(|m| (m.number, m.at_least_once, again(m.stage))).collect();
-        let told: Vec<_> = heard.iter().map(|(number, id, again)| (*number, id.is_some(), *again)).collect();
+        let sent: Vec<_> = sent.into_iter().map(|m| (m.number, m.qos.number(), again(m.stage))).collect();
+        let told: Vec<_> = heard.iter().map(|(number, _, qos, again)| (*number, *qos, *again)).collect();
         assert_eq!(told, sent);
-        for (number, id, _) in heard {
+        for (number, id, ..) in heard {
             let at = expected.mail.iter().position(|m| m.number == number).unwrap();
             match id {
                 Some(id) => expected.mail[at].stage = Stage::Open(id),

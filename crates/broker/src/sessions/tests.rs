@@ -15,7 +15,7 @@ fn heard(seat: &Seat) -> usize {
 }
 
 fn tell(sessions: &Sessions) {
-    sessions.tell("a", TOPIC, Bytes::from_static(b"x"));
+    sessions.tell("a", TOPIC, Bytes::from_static(b"x"), Qos::AtLeastOnce);
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn a_newer_connection_takes_over_and_the_older_ones_leaving_does_not_disturb_it(
     let sessions = sessions();
     let mut older = sessions.enter("a", false, HOUR);
     assert!(!older.present && older.taken.as_mut().unwrap().try_recv().is_err());
-    assert!(older.subscribe(TOPIC.into(), true, 8));
+    assert!(older.subscribe(TOPIC.into(), Qos::AtLeastOnce, 8));
     tell(&sessions);
     assert_eq!(heard(&older), 1);
     let mut newer = sessions.enter("a", false, HOUR);
@@ -40,7 +40,7 @@ fn a_newer_connection_takes_over_and_the_older_ones_leaving_does_not_disturb_it(
 fn a_kept_session_collects_qos_1_within_its_bounds_until_it_expires() {
     let sessions = sessions();
     let seat = sessions.enter("a", true, HOUR);
-    assert!(seat.subscribe(TOPIC.into(), true, 8));
+    assert!(seat.subscribe(TOPIC.into(), Qos::AtLeastOnce, 8));
     let serial = seat.serial();
     drop(seat);
     for _ in 0..5 {
@@ -61,12 +61,12 @@ fn a_kept_session_collects_qos_1_within_its_bounds_until_it_expires() {
 fn a_session_without_expiry_ends_with_its_connection_and_clean_ends_a_kept_one() {
     let sessions = sessions();
     let seat = sessions.enter("a", false, Duration::ZERO);
-    assert!(seat.subscribe(TOPIC.into(), true, 8) && sessions.wants("a", TOPIC));
+    assert!(seat.subscribe(TOPIC.into(), Qos::AtLeastOnce, 8) && sessions.wants("a", TOPIC));
     // Taken over, it is over as well: it has no time to live without its connection.
     let newer = sessions.enter("a", false, HOUR);
     assert!(!newer.present && !sessions.has_listeners());
     drop(seat);
-    assert!(newer.subscribe(TOPIC.into(), false, 8));
+    assert!(newer.subscribe(TOPIC.into(), Qos::AtMostOnce, 8));
     drop(newer);
     tell(&sessions);
     let seat = sessions.enter("a", false, HOUR);
@@ -83,7 +83,7 @@ fn a_restored_session_is_present_and_a_swept_one_is_not() {
     let sessions = sessions();
     let stored = |owner: &str| Stored {
         owner: owner.into(),
-        subscriptions: BTreeMap::from([(TOPIC.into(), true)]),
+        subscriptions: BTreeMap::from([(TOPIC.into(), Qos::ExactlyOnce)]),
         expiry: HOUR,
         left_at_ms: Some(1),
     };
@@ -102,8 +102,8 @@ fn a_restored_session_is_present_and_a_swept_one_is_not() {
 fn subscriptions_are_bounded_and_counted_once() {
     let sessions = sessions();
     let seat = sessions.enter("a", true, Duration::ZERO);
-    assert!(seat.subscribe("1".into(), false, 2) && seat.subscribe("2".into(), false, 2));
-    assert!(!seat.subscribe("3".into(), false, 2) && seat.subscribe("1".into(), true, 2));
+    assert!(seat.subscribe("1".into(), Qos::AtMostOnce, 2) && seat.subscribe("2".into(), Qos::AtMostOnce, 2));
+    assert!(!seat.subscribe("3".into(), Qos::AtMostOnce, 2) && seat.subscribe("1".into(), Qos::AtLeastOnce, 2));
     assert!(seat.unsubscribe("1") && !seat.unsubscribe("1") && seat.unsubscribe("2"));
     assert!(!sessions.has_listeners());
 }

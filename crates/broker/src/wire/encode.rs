@@ -3,12 +3,13 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{TOPIC_ALIASES, Version};
-use crate::{acks::Answer, config::Limits};
+use crate::{acks::Answer, config::Limits, intake::Qos};
 
 const CONNACK: u8 = 0x20;
 const PUBLISH: u8 = 0x30;
 const PUBACK: u8 = 0x40;
 const PUBREC: u8 = 0x50;
+const PUBREL: u8 = 0x62;
 const PUBCOMP: u8 = 0x70;
 const SUBACK: u8 = 0x90;
 const UNSUBACK: u8 = 0xB0;
@@ -116,6 +117,14 @@ pub(crate) fn acknowledge(
     }
 }
 
+/// PUBREL; with a code that is not 0 in MQTT 5 only.
+pub(crate) fn release(out: &mut BytesMut, version: Version, packet_id: u16, code: u8) {
+    let code = Some(code).filter(|code| *code != 0 && version == Version::V5);
+    out.put_slice(&[PUBREL, if code.is_some() { 3 } else { 2 }]);
+    out.put_u16(packet_id);
+    out.extend(code);
+}
+
 /// SUBACK with one code for each filter.
 pub(crate) fn suback(out: &mut BytesMut, version: Version, packet_id: u16, codes: &[u8]) {
     out.put_u8(SUBACK);
@@ -141,7 +150,8 @@ fn acknowledge_filters(out: &mut BytesMut, version: Version, packet_id: u16, cod
 pub(crate) struct Outgoing<'a> {
     pub(crate) topic: &'a [u8],
     pub(crate) payload: &'a [u8],
-    /// With one it is QoS 1, without QoS 0.
+    pub(crate) qos: Qos,
+    /// There is one unless the message goes out at most once.
     pub(crate) packet_id: Option<u16>,
     pub(crate) duplicate: bool,
 }
@@ -161,7 +171,7 @@ pub(crate) fn publish(
     if whole > max_packet_bytes.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)) {
         return false;
     }
-    out.put_u8(PUBLISH | (u8::from(message.duplicate) << 3) | (u8::from(message.packet_id.is_some()) << 1));
+    out.put_u8(PUBLISH | (u8::from(message.duplicate) << 3) | (message.qos.number() << 1));
     variable(out, remaining);
     out.put_u16(topic_length);
     out.put_slice(message.topic);

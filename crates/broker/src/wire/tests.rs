@@ -18,7 +18,7 @@ fn what_a_client_must_not_send_is_told_apart() {
         (&[0xB0, 2, 0, 1], Protocol),                 // UNSUBACK
         (&[0xD0, 0], Protocol),                       // PINGRESP
         (&[0x10, 0], Protocol),                       // second CONNECT
-        (&[0x50, 2, 0, 1], Protocol),                 // PUBREC: QoS 2 is never sent
+        (&[0x52, 2, 0, 1], Malformed),                // PUBREC with wrong flags
         (&[0x36, 5, 0, 1, b'a', 0, 1], Malformed),    // QoS 3
         (&[0x32, 5, 0, 1, b'a', 0, 0], Malformed),    // packet id 0
         (&[0x38, 3, 0, 1, b'a'], Malformed),          // DUP with QoS 0
@@ -33,6 +33,26 @@ fn what_a_client_must_not_send_is_told_apart() {
     for (bytes, fault) in cases {
         assert_eq!(packet(Version::V3, bytes), Err(fault), "{bytes:02x?}");
     }
+}
+
+#[test]
+fn the_answers_to_an_exactly_once_message_are_read() {
+    let received = |refuses| Ok(Packet::Receive { packet_id: 7, refuses });
+    assert_eq!(packet(Version::V3, &[0x50, 2, 0, 7]), received(false));
+    assert_eq!(packet(Version::V5, &[0x50, 2, 0, 7]), received(false));
+    assert_eq!(packet(Version::V5, &[0x50, 3, 0, 7, 0x10]), received(false), "no matching subscribers");
+    assert_eq!(packet(Version::V5, &[0x50, 3, 0, 7, 0x83]), received(true));
+    assert_eq!(packet(Version::V3, &[0x70, 2, 0, 7]), Ok(Packet::Complete { packet_id: 7 }));
+    assert_eq!(packet(Version::V5, &[0x70, 3, 0, 7, 0x92]), Ok(Packet::Complete { packet_id: 7 }));
+    for first in [0x50, 0x70] {
+        assert!(packet(Version::V3, &[first, 1, 7]).is_err() && packet(Version::V3, &[first, 3, 0, 7, 0]).is_err());
+        assert!(packet(Version::V3, &[first, 2, 0, 0]).is_err(), "packet id 0");
+    }
+    let mut out = BytesMut::new();
+    release(&mut out, Version::V3, 7, 0x92);
+    release(&mut out, Version::V5, 7, 0);
+    release(&mut out, Version::V5, 7, 0x92);
+    assert_eq!(out[..], *b"\x62\x02\0\x07\x62\x02\0\x07\x62\x03\0\x07\x92");
 }
 
 #[test]
@@ -102,7 +122,8 @@ fn what_is_sent_is_read_back_by_the_library() {
     assert_eq!(body(&out).parse_exact(v5_0::Suback::parse).unwrap().reason_codes().len(), 2);
 
     let mut out = BytesMut::new();
-    let message = Outgoing { topic: b"t", payload: &[b'x'; 300], packet_id: None, duplicate: false };
+    let message =
+        Outgoing { topic: b"t", payload: &[b'x'; 300], qos: Qos::AtMostOnce, packet_id: None, duplicate: false };
     assert!(publish(&mut out, Version::V5, &message, None));
     let raw = body(&out);
     let PacketData::Publish(data) = &raw.data else { panic!() };

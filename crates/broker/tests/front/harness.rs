@@ -232,11 +232,11 @@ pub fn connect_kept(version: u8, id: &str, clean: bool) -> Vec<u8> {
     connect_with(version, id, clean, None)
 }
 
-/// The same with a will on the own status topic, after so many seconds (MQTT 5).
+/// The same with a QoS 2 will on the own status topic, after so many seconds (MQTT 5).
 pub fn connect_with(version: u8, id: &str, clean: bool, will: Option<(&str, u8)>) -> Vec<u8> {
     let mut body = Vec::new();
     text(&mut body, b"MQTT");
-    body.extend([version, 0b1100_0000 | u8::from(clean) << 1 | u8::from(will.is_some()) << 2, 0, 0]);
+    body.extend([version, 0b1100_0000 | u8::from(clean) << 1 | will.map_or(0, |_| 0b1_0100), 0, 0]);
     body.extend(if version == 5 { &[5, 0x11, 0, 0, 0x0E, 0x10][..] } else { &[] });
     text(&mut body, id.as_bytes());
     if let Some((payload, delay)) = will {
@@ -261,11 +261,15 @@ pub fn publish(version: u8, first: u8, topic: &str, payload: &[u8], packet_id: O
 }
 
 pub fn subscribe(version: u8, packet_id: u16, filters: &[&str]) -> Vec<u8> {
+    subscribe_with(version, packet_id, 1, filters)
+}
+
+pub fn subscribe_with(version: u8, packet_id: u16, qos: u8, filters: &[&str]) -> Vec<u8> {
     let mut body = packet_id.to_be_bytes().to_vec();
     body.extend(if version == 5 { &[0][..] } else { &[] });
     for filter in filters {
         text(&mut body, filter.as_bytes());
-        body.push(1);
+        body.push(qos);
     }
     framed(0x82, &body)
 }

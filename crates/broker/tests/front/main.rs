@@ -11,6 +11,7 @@
 
 mod abuse;
 mod durability;
+mod exactly_once;
 mod harness;
 mod identity;
 mod lifetime;

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use windlass_broker::{Limits, Listener};
+use windlass_broker::{Limits, Listener, Qos};
 
 use crate::harness::{Bench, Client, bench, bench_on, code_of, connect_kept, connect_with, publish, subscribe};
 
@@ -35,7 +35,7 @@ async fn away(bench: &Bench) {
 }
 
 fn tell(bench: &Bench, text: &'static str) {
-    bench.outbox.tell(RECEIPTS.into(), Bytes::from_static(text.as_bytes()));
+    bench.outbox.tell(RECEIPTS.into(), Bytes::from_static(text.as_bytes()), Qos::AtLeastOnce);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use windlass_broker::Qos;
 
 use crate::harness::{bench, publish, subscribe};
 
@@ -13,9 +14,9 @@ async fn a_device_hears_its_own_receipts_in_either_protocol() {
         client.send(&subscribe(version, 1, &[RECEIPTS, "devices/a/errors"])).await;
         let suback = client.packet().await.unwrap();
         assert_eq!((suback[0], &suback[suback.len() - 2..]), (0x90, &[1, 1][..]));
-        bench.outbox.tell("devices/b/receipts".into(), Bytes::from_static(b"not for a"));
+        bench.outbox.tell("devices/b/receipts".into(), Bytes::from_static(b"not for a"), Qos::AtLeastOnce);
         for n in 0..50u16 {
-            bench.outbox.tell(RECEIPTS.into(), n.to_string().into());
+            bench.outbox.tell(RECEIPTS.into(), n.to_string().into(), Qos::AtLeastOnce);
         }
         for n in 0..50u16 {
             let expected = publish(version, 0x32, RECEIPTS, n.to_string().as_bytes(), Some(n + 1));
@@ -36,7 +37,7 @@ async fn nothing_comes_after_unsubscribing() {
     client.send(&unsubscribe).await;
     assert_eq!(client.packet().await.unwrap(), [0xB0, 2, 0, 2]);
     assert!(!bench.outbox.wants(RECEIPTS));
-    bench.outbox.tell(RECEIPTS.into(), Bytes::from_static(b"late"));
+    bench.outbox.tell(RECEIPTS.into(), Bytes::from_static(b"late"), Qos::AtLeastOnce);
     client.hears_only_a_pong().await;
 }
 

@@ -1,6 +1,7 @@
 //! People and dashboards: they hear what their filters cover, and publish nothing.
 
 use bytes::Bytes;
+use windlass_broker::Qos;
 
 use crate::harness::{Bench, Client, accept, bench, code_of, connect, desk, identity, publish, subscribe};
 
@@ -22,7 +23,7 @@ async fn users_hear_all_devices_through_wildcards_and_with_their_qos() {
     let suback = screen.packet().await.unwrap();
     assert_eq!(suback[suback.len() - 4..], [1, 1, 0x87, 0x87]);
     assert!(bench.outbox.wants("devices/b/receipts") && !bench.outbox.wants("devices/b/errors"));
-    bench.outbox.tell("devices/b/receipts".into(), Bytes::from_static(b"of b"));
+    bench.outbox.tell("devices/b/receipts".into(), Bytes::from_static(b"of b"), Qos::AtLeastOnce);
     assert_eq!(screen.packet().await.unwrap(), publish(5, 0x32, "devices/b/receipts", b"of b", Some(1)));
     // A reading is heard once it is durable.
     let mut device = bench.client(4, "a").await;

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -131,6 +131,10 @@ CREATE INDEX readings_unsettled ON readings(settlement, arrival) WHERE batch IS 
 CREATE INDEX readings_batch ON readings(batch) WHERE batch IS NOT NULL;
 CREATE INDEX readings_unreleased ON readings(device, packet_id) WHERE unreleased = 1;
 ",
+    // A subscription has its QoS; it had whether that was 1.
+    "
+UPDATE sessions SET subscriptions = (SELECT json_group_object(key, value) FROM json_each(subscriptions));
+",
 ];
 
 /// Brings the schema to the newest version, one transaction for each step.
@@ -154,9 +158,4 @@ pub(crate) fn check(connection: &Connection) -> Result<(), Error> {
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found == known { Ok(()) } else { Err(Error::Newer { found, known }) }
-}
-
-#[cfg(test)]
-pub(super) fn first_version() -> &'static str {
-    MIGRATIONS[0]
 }

@@ -150,7 +150,7 @@ async fn sessions_are_kept_over_a_restart_until_they_are_forgotten() {
     let journal = open(&dir).await;
     let session = |device: &str, left_at_ms| SessionRow {
         device: device.into(),
-        subscriptions: std::collections::BTreeMap::from([(format!("devices/{device}/receipts"), true)]),
+        subscriptions: std::collections::BTreeMap::from([(format!("devices/{device}/receipts"), 2)]),
         expiry_seconds: u32::MAX,
         left_at_ms,
     };
@@ -170,7 +170,7 @@ async fn a_journal_of_the_first_version_is_brought_up_to_date_with_its_readings(
     let dir = TempDir::new().unwrap();
     std::fs::create_dir_all(dir.path()).unwrap();
     let old = Connection::open(dir.path().join(FILE)).unwrap();
-    old.execute_batch(super::schema::first_version()).unwrap();
+    old.execute_batch(super::schema::MIGRATIONS[0]).unwrap();
     old.execute_batch(
         "PRAGMA user_version = 1;
          INSERT INTO devices (id, name, shard, format, settlement, epoch) VALUES (1, 'a', 0, 'digits', 'anchor', 1);
@@ -184,6 +184,25 @@ async fn a_journal_of_the_first_version_is_brought_up_to_date_with_its_readings(
     assert_eq!((state.last_sequence, state.recent.len(), state.recent[0].unreleased), (1, 1, false));
     append_packet(&journal, "a", Settlement::Anchor, 2, (9, true)).recv().unwrap().unwrap();
     assert_eq!(release(&journal, "a", 9), Ok(true));
+}
+
+#[tokio::test]
+async fn a_subscription_of_before_qos_2_keeps_its_quality() {
+    let dir = TempDir::new().unwrap();
+    std::fs::create_dir_all(dir.path()).unwrap();
+    let old = Connection::open(dir.path().join(FILE)).unwrap();
+    super::schema::MIGRATIONS[..4].iter().for_each(|step| old.execute_batch(step).unwrap());
+    old.execute_batch(
+        r#"PRAGMA user_version = 4;
+         INSERT INTO sessions VALUES ('a', '{"devices/a/errors":false,"devices/a/receipts":true}', 60, NULL);
+         INSERT INTO sessions VALUES ('b', '{}', 60, 7);"#,
+    )
+    .unwrap();
+    drop(old);
+    let found: Vec<_> =
+        open(&dir).await.sessions().await.unwrap().into_iter().map(|session| session.subscriptions).collect();
+    let expected = [("devices/a/errors".to_owned(), 0), ("devices/a/receipts".to_owned(), 1)];
+    assert_eq!(found, [expected.into(), std::collections::BTreeMap::new()]);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
 use serde_json::json;
-use windlass_broker::Outbox;
+use windlass_broker::{Outbox, Qos};
 use windlass_chain::{Settled, Stage};
 use windlass_journal::{Ledger, Sqlite};
 
@@ -72,7 +72,7 @@ async fn tell(journal: Sqlite, outbox: Outbox, settled: Settled) {
             "block": on_chain.then_some(settled.block_number),
             "at": crate::app::now_ms(),
         });
-        outbox.tell(format!("devices/{}/receipts", reading.device), receipt.to_string().into());
+        outbox.tell(format!("devices/{}/receipts", reading.device), receipt.to_string().into(), Qos::AtLeastOnce);
     }
 }
 

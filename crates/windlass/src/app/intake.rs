@@ -123,7 +123,7 @@ fn tell(outbox: &Outbox, publish: &Publish, outcome: Outcome, directory: &Direct
                 "block": null,
                 "at": publish.received_at_ms,
             });
-            outbox.tell(topic, receipt.to_string().into());
+            outbox.tell(topic, receipt.to_string().into(), Qos::AtLeastOnce);
         }
         Outcome::Rejected(reject) => {
             tell_error(outbox, &publish.device, &publish.topic, reject, publish.received_at_ms);
@@ -136,7 +136,7 @@ fn tell_error(outbox: &Outbox, device: &DeviceId, topic: &str, reject: Reject, a
     let errors = format!("devices/{device}/errors");
     if outbox.wants(&errors) {
         let text = json!({ "device": device, "reason": reject.reason(), "topic": topic, "at": at }).to_string();
-        outbox.tell(errors, text.into());
+        outbox.tell(errors, text.into(), Qos::AtLeastOnce);
     }
 }
 

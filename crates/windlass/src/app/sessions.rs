@@ -1,9 +1,9 @@
 //! Keeps the broker's sessions in the journal.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use windlass_broker::{NotStored, SessionStore, Stored};
+use windlass_broker::{NotStored, Qos, SessionStore, Stored};
 use windlass_journal::{SessionRow, Sessions, Sqlite};
 
 /// The journal as the broker's store.
@@ -15,6 +15,11 @@ fn failed(error: &windlass_journal::Error) -> NotStored {
     NotStored
 }
 
+/// The same subscriptions with another type for their QoS.
+fn quality<A, B>(subscriptions: BTreeMap<String, A>, of: impl Fn(A) -> B) -> BTreeMap<String, B> {
+    subscriptions.into_iter().map(|(filter, qos)| (filter, of(qos))).collect()
+}
+
 #[async_trait]
 impl SessionStore for Archive {
     async fn all(&self) -> Result<Vec<Stored>, NotStored> {
@@ -23,7 +28,7 @@ impl SessionStore for Archive {
             .into_iter()
             .map(|row| Stored {
                 owner: row.device,
-                subscriptions: row.subscriptions,
+                subscriptions: quality(row.subscriptions, |qos| Qos::from_number(qos).unwrap_or(Qos::AtMostOnce)),
                 expiry: Duration::from_secs(row.expiry_seconds.into()),
                 left_at_ms: row.left_at_ms,
             })
@@ -33,7 +38,7 @@ impl SessionStore for Archive {
     async fn keep(&self, session: Stored) -> Result<(), NotStored> {
         let row = SessionRow {
             device: session.owner,
-            subscriptions: session.subscriptions,
+            subscriptions: quality(session.subscriptions, Qos::number),
             expiry_seconds: u32::try_from(session.expiry.as_secs()).unwrap_or(u32::MAX),
             left_at_ms: session.left_at_ms,
         };
