@@ -89,6 +89,7 @@ impl Sqlite {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "OFF")?;
         connection.pragma_update(None, "cache_size", -65_536)?;
+        connection.pragma_update(None, "wal_autocheckpoint", 16_384)?;
         schema::migrate(&mut connection)?;
 
         let backlog = Arc::new(Backlog::default());

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use tokio::sync::mpsc;
 use windlass_reading::DeviceId;
 
@@ -51,6 +51,10 @@ struct Known {
     last_sequence: u64,
 }
 
+/// The devices that were asked for since the last failure.
+#[derive(Default)]
+struct Devices(HashMap<DeviceId, Known>);
+
 /// What is said once the commit is on disk, or has failed.
 enum Answer {
     Appended(Reply<Stored>, Result<Stored, AppendError>),
@@ -62,7 +66,7 @@ enum Answer {
 pub(super) struct Writer {
     connection: Connection,
     queue: mpsc::Receiver<Command>,
-    known: HashMap<DeviceId, Known>,
+    devices: Devices,
     backlog: Arc<Backlog>,
     healthy: Arc<AtomicBool>,
 }
@@ -75,7 +79,7 @@ impl Writer {
         healthy: Arc<AtomicBool>,
     ) -> Self {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Self { connection, queue, known: HashMap::new(), backlog, healthy }
+        Self { connection, queue, devices: Devices::default(), backlog, healthy }
     }
 
     pub(super) fn run(mut self) {
@@ -94,34 +98,39 @@ impl Writer {
         let started = Instant::now();
         let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
         let mut effects = Effects::default();
-        let mut begun = self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| e.to_string());
+        let connection = &self.connection;
+        let mut begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| e.to_string());
+        let mut insert = connection.prepare_cached(INSERT);
         for command in group {
-            if begun.is_ok() && self.connection.is_autocommit() {
+            if begun.is_ok() && connection.is_autocommit() {
                 // A full disk makes SQLite roll back by itself; anything run now would be stored on its own.
                 begun = Err("the transaction was rolled back".into());
             }
             match command {
                 Command::Append(entry) => {
-                    let stored = begun.clone().map_err(AppendError::Unavailable).and_then(|()| self.insert(&entry));
+                    let insert = insert.as_mut().map_err(|e| unavailable(e));
+                    let begun = begun.as_ref().map_err(|e| AppendError::Unavailable(e.clone()));
+                    let stored = begun.and(insert).and_then(|insert| self.devices.insert(connection, insert, &entry));
                     effects.backlog += i64::from(stored.is_ok());
                     answers.push(Answer::Appended(entry.reply, stored));
                 }
                 Command::Refuse(entry) => {
-                    let stored = begun.clone().map_err(AppendError::Unavailable).and_then(|()| self.keep(&entry));
+                    let stored = begun.clone().map_err(AppendError::Unavailable).and_then(|()| keep(connection, &entry));
                     answers.push(Answer::Refused(entry.reply, stored));
                 }
                 Command::Release(entry) => {
                     let begun = begun.clone().map_err(AppendError::Unavailable);
-                    let freed = begun.and_then(|()| self.free(&entry.device, entry.packet_id));
+                    let freed = begun.and_then(|()| self.devices.free(connection, &entry.device, entry.packet_id));
                     answers.push(Answer::Released(entry.reply, freed));
                 }
-                Command::Write(job) if begun.is_ok() => answers.push(self.run_job(job, &mut effects)),
+                Command::Write(job) if begun.is_ok() => answers.push(run_job(connection, job, &mut effects)),
                 // Dropped unanswered, which its caller takes for a failed commit.
                 Command::Write(_) => {}
                 Command::Close => {}
             }
         }
-        let committed = begun.and_then(|()| self.connection.execute_batch("COMMIT").map_err(|e| e.to_string()));
+        drop(insert);
+        let committed = begun.and_then(|()| connection.execute_batch("COMMIT").map_err(|e| e.to_string()));
         self.healthy.store(committed.is_ok(), Ordering::Relaxed);
         match &committed {
             Ok(()) => {
@@ -134,7 +143,7 @@ impl Writer {
                 metrics::commit_failed();
                 let _ = self.connection.execute_batch("ROLLBACK");
                 // What the memory says about sequences was true only if the commit had succeeded.
-                self.known.clear();
+                self.devices.0.clear();
             }
         }
         let failure = committed.as_ref().err().map(String::as_str);
@@ -142,105 +151,111 @@ impl Writer {
             answer.give(failure);
         }
     }
+}
 
-    /// Runs one ledger operation so that its failure undoes nothing of its neighbours.
-    fn run_job(&self, job: Job, effects: &mut Effects) -> Answer {
-        let mut own = Effects::default();
-        let opened = self.connection.execute_batch("SAVEPOINT job");
-        let (stored, after) = job(&self.connection, &mut own);
-        let end = if stored { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-        let closed = opened.and_then(|()| self.connection.execute_batch(end));
-        if stored && closed.is_ok() {
-            effects.backlog += own.backlog;
+const INSERT: &str = "INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id,
+     message_id, payload, unreleased) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+
+impl Devices {
+    fn insert(
+        &mut self,
+        connection: &Connection,
+        insert: &mut CachedStatement<'_>,
+        entry: &Append,
+    ) -> Result<Stored, AppendError> {
+        let row = self.expect(connection, &entry.device, entry.sequence)?;
+        if let (true, Some(packet_id)) = (entry.exactly_once, entry.packet_id) {
+            self.free(connection, &entry.device, packet_id)?;
         }
-        Answer::Written(after, closed)
+        let arrival = insert
+            .insert(params![
+                row,
+                entry.sequence as i64,
+                entry.epoch,
+                entry.draft.observed_at_ms as i64,
+                entry.received_at_ms as i64,
+                entry.settlement.as_str(),
+                entry.packet_id,
+                entry.draft.message_id,
+                entry.draft.payload,
+                entry.exactly_once,
+            ])
+            .map_err(|e| unavailable(&e))?;
+        if let Some(known) = self.0.get_mut(&entry.device) {
+            known.last_sequence = entry.sequence;
+        }
+        Ok(Stored { sequence: entry.sequence, arrival: arrival as u64 })
     }
 
-    fn insert(&mut self, entry: &Append) -> Result<Stored, AppendError> {
-        let known = self.lookup(&entry.device).map_err(|e| unavailable(&e))?.ok_or(AppendError::UnknownDevice)?;
+    /// The device's row, if `sequence` is its next.
+    fn expect(&mut self, connection: &Connection, device: &DeviceId, sequence: u64) -> Result<i64, AppendError> {
+        let known = self.lookup(connection, device)?;
         let expected = known.last_sequence + 1;
-        if entry.sequence != expected {
-            return Err(AppendError::OutOfOrder { expected, got: entry.sequence });
-        }
-        if let (true, Some(packet_id)) = (entry.exactly_once, entry.packet_id) {
-            self.free(&entry.device, packet_id)?;
-        }
-        self.connection
-            .prepare_cached(
-                "INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id,
-                 message_id, payload, unreleased) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            )
-            .and_then(|mut s| {
-                s.execute(params![
-                    known.row,
-                    entry.sequence as i64,
-                    entry.epoch,
-                    entry.draft.observed_at_ms as i64,
-                    entry.received_at_ms as i64,
-                    entry.settlement.as_str(),
-                    entry.packet_id,
-                    entry.draft.message_id,
-                    entry.draft.payload,
-                    entry.exactly_once,
-                ])
-            })
-            .map_err(|e| unavailable(&e))?;
-        if let Some(known) = self.known.get_mut(&entry.device) {
-            known.last_sequence = expected;
-        }
-        Ok(Stored { sequence: expected, arrival: self.connection.last_insert_rowid() as u64 })
+        if sequence == expected { Ok(known.row) } else { Err(AppendError::OutOfOrder { expected, got: sequence }) }
     }
 
     /// Frees the packet id of a QoS 2 publish; says whether it was in use.
-    fn free(&mut self, device: &DeviceId, packet_id: u16) -> Result<bool, AppendError> {
-        let known = self.lookup(device).map_err(|e| unavailable(&e))?.ok_or(AppendError::UnknownDevice)?;
-        self.connection
+    fn free(&mut self, connection: &Connection, device: &DeviceId, packet_id: u16) -> Result<bool, AppendError> {
+        let row = self.lookup(connection, device)?.row;
+        connection
             .prepare_cached(
                 "UPDATE readings SET unreleased = 0, packet_id = NULL
                  WHERE device = ?1 AND packet_id = ?2 AND unreleased = 1",
             )
-            .and_then(|mut s| s.execute(params![known.row, packet_id]))
+            .and_then(|mut s| s.execute(params![row, packet_id]))
             .map(|freed| freed > 0)
             .map_err(|e| unavailable(&e))
     }
 
-    fn keep(&self, entry: &Refusal) -> Result<u64, AppendError> {
-        self.connection
-            .prepare_cached(
-                "INSERT INTO quarantine (device, topic, payload, reason, received_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )
-            .and_then(|mut s| {
-                s.execute(params![
-                    entry.device.as_ref().map(DeviceId::as_str),
-                    entry.topic,
-                    entry.payload,
-                    entry.reject.reason(),
-                    entry.received_at_ms as i64,
-                ])
-            })
-            .map_err(|e| unavailable(&e))?;
-        Ok(self.connection.last_insert_rowid() as u64)
+    fn lookup(&mut self, connection: &Connection, device: &DeviceId) -> Result<Known, AppendError> {
+        if let Some(known) = self.0.get(device) {
+            return Ok(*known);
+        }
+        let known = find(connection, device).map_err(|e| unavailable(&e))?.ok_or(AppendError::UnknownDevice)?;
+        self.0.insert(device.clone(), known);
+        Ok(known)
     }
+}
 
-    fn lookup(&mut self, device: &DeviceId) -> rusqlite::Result<Option<Known>> {
-        if let Some(known) = self.known.get(device) {
-            return Ok(Some(*known));
-        }
-        let found = self
-            .connection
-            .prepare_cached(
-                "SELECT id, (SELECT COALESCE(MAX(sequence), 0) FROM readings WHERE device = devices.id)
-                 FROM devices WHERE name = ?1",
-            )?
-            .query_row([device.as_str()], |row| {
-                Ok(Known { row: row.get(0)?, last_sequence: row.get::<_, i64>(1)? as u64 })
-            })
-            .optional()?;
-        if let Some(known) = found {
-            self.known.insert(device.clone(), known);
-        }
-        Ok(found)
+fn find(connection: &Connection, device: &DeviceId) -> rusqlite::Result<Option<Known>> {
+    connection
+        .prepare_cached(
+            "SELECT id, (SELECT COALESCE(MAX(sequence), 0) FROM readings WHERE device = devices.id)
+             FROM devices WHERE name = ?1",
+        )?
+        .query_row([device.as_str()], |row| Ok(Known { row: row.get(0)?, last_sequence: row.get::<_, i64>(1)? as u64 }))
+        .optional()
+}
+
+fn keep(connection: &Connection, entry: &Refusal) -> Result<u64, AppendError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO quarantine (device, topic, payload, reason, received_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )
+        .and_then(|mut s| {
+            s.insert(params![
+                entry.device.as_ref().map(DeviceId::as_str),
+                entry.topic,
+                entry.payload,
+                entry.reject.reason(),
+                entry.received_at_ms as i64,
+            ])
+        })
+        .map(|id| id as u64)
+        .map_err(|e| unavailable(&e))
+}
+
+/// Runs one ledger operation so that its failure undoes nothing of its neighbours.
+fn run_job(connection: &Connection, job: Job, effects: &mut Effects) -> Answer {
+    let mut own = Effects::default();
+    let opened = connection.execute_batch("SAVEPOINT job");
+    let (stored, after) = job(connection, &mut own);
+    let end = if stored { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+    let closed = opened.and_then(|()| connection.execute_batch(end));
+    if stored && closed.is_ok() {
+        effects.backlog += own.backlog;
     }
+    Answer::Written(after, closed)
 }
 
 impl Answer {
