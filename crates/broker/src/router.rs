@@ -7,7 +7,7 @@
 //! readings do not pass here and are not touched. Nothing here waits for a router that hangs.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -84,6 +84,8 @@ pub(crate) struct Link {
     hub: Hub,
     tx: Option<LinkTx>,
     rx: LinkRx,
+    /// What came and was not looked at: while it waited for an answer, or for room in the router's queue.
+    early: VecDeque<Notification>,
     /// The router that it leads to, and news of the newest.
     router: u64,
     newest: watch::Receiver<u64>,
@@ -156,8 +158,7 @@ impl Hub {
         let opened = tokio::task::spawn_blocking(move || {
             let state = hub.state.clone();
             let mut link = hub.link()?;
-            let heard = link.tx.as_mut().is_some_and(|tx| insist(|| offered(tx.try_subscribe(topic), tx)));
-            (heard && insist(|| state.offer(topic, &framed(&payload, Qos::AtMostOnce)))).then_some(link)
+            (link.subscribe(topic) && insist(|| state.offer(topic, &framed(&payload, Qos::AtMostOnce)))).then_some(link)
         });
         opened.await.ok().flatten()
     }
@@ -184,6 +185,7 @@ impl Hub {
             hub: self,
             tx: Some(tx),
             rx,
+            early: VecDeque::new(),
             router,
             newest,
             name,
@@ -296,18 +298,34 @@ impl Link {
     }
 
     fn route_blocking(mut self, routes: BTreeSet<String>, wanted: BTreeSet<String>) -> Option<Self> {
-        let tx = self.tx.as_mut()?;
         for route in routes {
             if self.routes.contains(&route) {
                 continue;
             }
-            if !insist(|| offered(tx.try_subscribe(route.clone()), tx)) {
+            if !self.subscribe(&route) {
                 return None;
             }
             self.routes.insert(route);
         }
         self.want(wanted);
         Some(self)
+    }
+
+    /// Subscribes and waits for the router's answer: before it, what is published may be read first, although it came
+    /// later. `false` when there is none in time.
+    fn subscribe(&mut self, filter: &str) -> bool {
+        let Some(tx) = self.tx.as_mut() else { return false };
+        if !insist(|| offered(tx.try_subscribe(filter), tx)) {
+            return false;
+        }
+        let deadline = Instant::now() + LINK_TIMEOUT;
+        loop {
+            match self.rx.recv_deadline(deadline) {
+                Ok(Some(Notification::DeviceAck(_))) => return true,
+                Ok(Some(Notification::Disconnect(..))) | Err(_) => return false,
+                Ok(other) => self.early.extend(other),
+            }
+        }
     }
 
     fn want(&mut self, wanted: BTreeSet<String>) {
@@ -331,23 +349,29 @@ impl Link {
         let router = self.router;
         tokio::select! {
             biased;
-            message = Self::forwarded(&mut self.rx) => message,
+            message = Self::forwarded(&mut self.early, &mut self.rx) => message,
             _ = self.newest.wait_for(|newest| *newest > router) => None,
         }
     }
 
-    async fn forwarded(rx: &mut LinkRx) -> Option<Message> {
+    async fn forwarded(early: &mut VecDeque<Notification>, rx: &mut LinkRx) -> Option<Message> {
         loop {
-            match rx.next().await {
-                Ok(Some(Notification::Forward(forward))) => {
-                    if let Some((qos, payload)) = unframed(forward.publish.payload) {
-                        return Some(Message { topic: forward.publish.topic, payload, qos });
-                    }
+            match early.front() {
+                None => early.extend(rx.next().await.ok()?),
+                Some(Notification::Unschedule) => {
+                    // The router waits for a sign that there is room again. Until it has it, the request stays.
+                    rx.wake().await.ok()?;
+                    early.pop_front();
                 }
-                // The router waits for a sign that there is room again.
-                Ok(Some(Notification::Unschedule)) => rx.wake().await.ok()?,
-                Ok(Some(Notification::Disconnect(..))) | Err(_) => return None,
-                Ok(_) => {}
+                Some(_) => match early.pop_front() {
+                    Some(Notification::Forward(forward)) => {
+                        if let Some((qos, payload)) = unframed(forward.publish.payload) {
+                            return Some(Message { topic: forward.publish.topic, payload, qos });
+                        }
+                    }
+                    Some(Notification::Disconnect(..)) => return None,
+                    _ => {}
+                },
             }
         }
     }
