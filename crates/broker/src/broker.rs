@@ -3,6 +3,8 @@
 use std::{
     collections::HashSet,
     fmt,
+    future::poll_fn,
+    io,
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -11,7 +13,8 @@ use std::{
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
+    runtime::Handle,
     sync::Semaphore,
     task::JoinSet,
 };
@@ -21,14 +24,18 @@ use crate::{
     Config, Error, Identities, Intake, Outbox, RouterHealth, acl,
     canary::{Canary, Pace},
     connection::now_ms,
-    front::{self, Front},
+    front::{self, Front, Inside},
     metrics,
+    porch::Porch,
     router::Hub,
     sessions::Sessions,
     store::{NotStored, SessionStore},
     transport::Transport,
 };
 
+/// Connections that the system holds until they are accepted, where it allows as many: those beyond come again after a
+/// second or more.
+const BACKLOG: u32 = 4_096;
 /// After a failed accept (out of file descriptors) the loop rests, or it would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often sessions are looked through for those that are over.
@@ -52,6 +59,7 @@ pub struct Broker {
     addresses: Vec<SocketAddr>,
     front: Arc<Front>,
     places: Arc<Semaphore>,
+    porch: Porch,
     router: RouterHealth,
     pub(crate) pace: Pace,
 }
@@ -77,7 +85,7 @@ impl Broker {
         let mut addresses = Vec::new();
         for listener in &config.listeners {
             let failed = |source| Error::Listen { address: listener.listen, source };
-            let socket = TcpListener::bind(listener.listen).await.map_err(failed)?;
+            let socket = listen(listener.listen).map_err(failed)?;
             addresses.push(socket.local_addr().map_err(failed)?);
             let transport = Transport::load(listener, config.limits.max_packet_bytes, base)
                 .map_err(|source| Error::Tls { address: listener.listen, source })?;
@@ -87,10 +95,11 @@ impl Broker {
         let most = usize::try_from(config.limits.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
         let hub = Hub::start(most, config.limits.outbox_messages)?;
         let router = RouterHealth::new(hub.clone());
-        let front = Front::new(config.limits, identities, intake, hub, store);
+        let porch = Porch::build().map_err(Error::Thread)?;
+        let front = Front::new(config.limits, identities, intake, hub, store, porch.handle.clone());
         restore(&front.sessions, front.store.as_ref()).await?;
         let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Ok(Self { listeners, addresses, front: Arc::new(front), places, router, pace: Pace::default() })
+        Ok(Self { listeners, addresses, front: Arc::new(front), places, porch, router, pace: Pace::default() })
     }
 
     /// The addresses in use, in the config's order; tells the ports that the system chose.
@@ -123,7 +132,8 @@ impl Broker {
         let mut accepting = JoinSet::new();
         for (listener, door) in self.listeners {
             let (front, places) = (self.front.clone(), self.places.clone());
-            accepting.spawn(accept(listener, door, front, places, connections.clone(), stop.clone()));
+            let inside = Inside { runtime: Handle::current(), connections: connections.clone(), stop: stop.clone() };
+            accepting.spawn_on(accept(listener, door, front, places, inside), &self.porch.handle);
         }
         let swept = tokio::spawn(sweep(self.front.clone()));
         let canary = tokio::spawn(Canary::new(self.router, self.pace).run());
@@ -137,6 +147,15 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As tokio's own bind: a restart does not wait for connections of before.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Takes back the sessions that were kept over a restart.
@@ -163,18 +182,16 @@ async fn sweep(front: Arc<Front>) {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    door: Arc<Door>,
-    front: Arc<Front>,
-    places: Arc<Semaphore>,
-    connections: TaskTracker,
-    stop: CancellationToken,
-) {
+async fn accept(listener: TcpListener, door: Arc<Door>, front: Arc<Front>, places: Arc<Semaphore>, inside: Inside) {
     loop {
+        // What a socket has to tell comes from where its connection will be served.
+        let accept = poll_fn(|context| {
+            let _inside = inside.runtime.enter();
+            listener.poll_accept(context)
+        });
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
+            accepted = accept => accepted,
+            () = inside.stop.cancelled() => return,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -195,8 +212,8 @@ async fn accept(
         };
         prepare(&stream);
         let held = (share, place);
-        let served = front::serve(front.clone(), stream, address, door.clone(), held, stop.clone());
-        connections.spawn(served);
+        let served = front::serve(front.clone(), stream, address, door.clone(), held, inside.clone());
+        inside.connections.spawn(served);
     }
 }
 

@@ -96,8 +96,14 @@ impl Connection {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        // Boxed, as what is seldom needed below: each connection has the room of its task all the time.
-        Box::pin(self.finish(end)).await;
+        self.session.seat.ending();
+        // Not here: many that end at once would hold up those that go on.
+        let finished = self.front.porch.clone().spawn(self.finish(end)).await;
+        if let Err(error) = finished
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
     }
 
     async fn serve(&mut self, stop: &CancellationToken) -> Result<std::convert::Infallible, End> {
@@ -274,7 +280,7 @@ impl Connection {
     async fn leave(self: Box<Self>, end: End) {
         let Self { front, session, will, .. } = *self;
         let seat = session.seat;
-        let (owner, serial, expiry) = (seat.owner().to_owned(), seat.serial(), seat.expiry());
+        let (owner, left, expiry) = (seat.owner().to_owned(), seat.left(), seat.expiry());
         if let Some(session) = seat.stored().filter(|_| seat.is_stored()) {
             let kept = if expiry.is_zero() {
                 front.store.forget(vec![owner.clone()]).await
@@ -291,7 +297,7 @@ impl Connection {
         let delay = Duration::from_secs(will.delay_seconds.into()).min(expiry);
         let send = async move {
             tokio::time::sleep(delay).await;
-            if delay.is_zero() || front.sessions.is_last(&owner, serial) {
+            if delay.is_zero() || !left.is_back() {
                 front.hub.tell(will.topic, will.payload, will.qos);
             }
         };

@@ -31,7 +31,7 @@ pub enum Error {
     /// The sessions that were kept could not be read: the journal failed.
     #[error("kept sessions cannot be read")]
     Sessions,
-    /// The thread that feeds the router could not be started: the machine is out of threads.
-    #[error("cannot start the router's thread")]
+    /// A thread could not be started: the machine is out of them.
+    #[error("cannot start a thread for the broker")]
     Thread(#[source] std::io::Error),
 }

@@ -13,9 +13,10 @@ use std::{
 use bytes::BytesMut;
 use tokio::{
     net::TcpStream,
+    runtime::Handle,
     time::{Instant, sleep, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Limits,
@@ -37,6 +38,10 @@ use crate::{
     wire::{self, Connack, Connect, Version},
 };
 
+/// How long a connection that was closed has to leave its session to the next one: so many looks at such intervals.
+const LEAVING_TURNS: u32 = 10;
+const LEAVING_TURN: Duration = Duration::from_millis(5);
+
 /// What all connections share.
 pub(crate) struct Front {
     pub(crate) limits: Limits,
@@ -46,6 +51,8 @@ pub(crate) struct Front {
     pub(crate) sessions: Sessions,
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) guard: Arc<Guard>,
+    /// Where connections begin and end.
+    pub(crate) porch: Handle,
     checks: Checks,
     /// For the client ids of users that bring none.
     guests: AtomicU64,
@@ -58,36 +65,58 @@ pub(crate) struct Visitor<'a> {
     pub(crate) by_client_id: &'a HashSet<String>,
 }
 
-/// Serves one accepted socket until it ends; `place` is held as long.
+/// Serves one accepted socket until it ends; `place` is held as long. It enters on the porch, where this is called, and
+/// goes on `inside`.
 pub(crate) async fn serve(
     front: Arc<Front>,
     stream: TcpStream,
     address: IpAddr,
     door: Arc<Door>,
-    place: impl Sized,
-    stop: CancellationToken,
+    place: impl Send + 'static,
+    inside: Inside,
 ) {
     let visitor = Visitor { address, by_client_id: &door.by_client_id };
-    converse(front, Box::pin(door.transport.open(stream)), visitor, stop).await;
-    drop(place);
+    if let Some(connection) = entered(front, door.transport.open(stream), visitor, &inside.stop).await {
+        let serving = async move {
+            connection.run(inside.stop).await;
+            drop(place);
+        };
+        inside.connections.spawn_on(serving, &inside.runtime);
+    }
 }
 
-/// The same over whatever `opening` yields.
+/// Where those that have entered are served.
+#[derive(Clone)]
+pub(crate) struct Inside {
+    pub(crate) runtime: Handle,
+    pub(crate) connections: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The same in one task, over whatever `opening` yields.
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) async fn converse(
     front: Arc<Front>,
     opening: impl Future<Output = Result<Opened, metrics::Connect>>,
     visitor: Visitor<'_>,
     stop: CancellationToken,
 ) {
-    // Boxed apart from what follows: an idle connection must not carry the room of the handshakes that it once did.
-    let entering = Box::pin(enter(front, opening, visitor));
-    let entered = tokio::select! {
-        entered = entering => entered,
-        () = stop.cancelled() => return,
-    };
-    match entered {
-        Err(outcome) => metrics::connect(outcome),
-        Ok(connection) => connection.run(stop).await,
+    // Boxed apart from what follows, which needs less room and takes longer.
+    if let Some(connection) = Box::pin(entered(front, opening, visitor, &stop)).await {
+        connection.run(stop).await;
+    }
+}
+
+/// The connection, unless it is refused or the broker stops. Counted.
+async fn entered(
+    front: Arc<Front>,
+    opening: impl Future<Output = Result<Opened, metrics::Connect>>,
+    visitor: Visitor<'_>,
+    stop: &CancellationToken,
+) -> Option<Box<Connection>> {
+    tokio::select! {
+        entered = enter(front, opening, visitor) => entered.map_err(metrics::connect).ok(),
+        () = stop.cancelled() => None,
     }
 }
 
@@ -123,6 +152,7 @@ impl Front {
         intake: Arc<dyn Intake>,
         hub: Hub,
         store: Arc<dyn SessionStore>,
+        porch: Handle,
     ) -> Self {
         let bounds = Bounds { messages: limits.session_messages, bytes: limits.session_bytes };
         Self {
@@ -135,6 +165,7 @@ impl Front {
             intake,
             hub,
             store,
+            porch,
         }
     }
 
@@ -172,7 +203,7 @@ impl Front {
     /// Finds or makes the session, and writes the CONNACK that says which. A session that is to be kept is on disk first.
     async fn admit(&self, who: Who, connect: &mut Connect, out: &mut BytesMut) -> Result<Session, Refusal> {
         let (owner, assigned) = self.owner(&who, connect);
-        if self.sessions.is_live(&owner) {
+        if self.is_taken_over(&owner).await {
             sleep(self.guard.takeover(&owner, Instant::now().into_std())).await;
         }
         let most = self.limits.session_expiry;
@@ -204,6 +235,18 @@ impl Front {
         };
         wire::connack(out, connect.version, &connack);
         Ok(Session::new(self, who, seat, connect.version))
+    }
+
+    /// Whether `owner` has another connection that goes on. The end of one that was just closed, or reset, may still have
+    /// to be read.
+    async fn is_taken_over(&self, owner: &str) -> bool {
+        for _ in 0..LEAVING_TURNS {
+            if !self.sessions.is_live(owner) {
+                return false;
+            }
+            sleep(LEAVING_TURN).await;
+        }
+        self.sessions.is_live(owner)
     }
 
     /// The session's owner, and the client id that a client without one is given.

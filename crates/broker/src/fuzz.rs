@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    runtime::Handle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -36,7 +39,7 @@ impl Bench {
         Hub::start(1_024, 64).map(Self)
     }
 
-    /// A front that nobody has connected to yet.
+    /// A front that nobody has connected to yet, on the runtime that this is called on.
     pub fn front(
         &self,
         limits: Limits,
@@ -44,7 +47,7 @@ impl Bench {
         intake: Arc<dyn Intake>,
         store: Arc<dyn SessionStore>,
     ) -> InMemory {
-        InMemory(Arc::new(Front::new(limits, identities, intake, self.0.clone(), store)))
+        InMemory(Arc::new(Front::new(limits, identities, intake, self.0.clone(), store, Handle::current())))
     }
 }
 

@@ -27,6 +27,7 @@ mod intake;
 mod mailbox;
 mod metrics;
 mod outbox;
+mod porch;
 mod router;
 mod secret;
 mod session;

@@ -53,6 +53,8 @@ struct State {
     /// Tells the owning connection that another has taken over. `None` without a connection.
     taken: Option<oneshot::Sender<()>>,
     left: Option<Instant>,
+    /// The connection that owns it is over and only has to leave.
+    ending: bool,
     /// The store has it.
     stored: bool,
 }
@@ -69,6 +71,8 @@ pub(crate) struct Seat {
     owner: String,
     kept: Arc<Kept>,
     serial: u64,
+    /// How long the session is kept without this connection, also once another has taken it over.
+    expiry: Duration,
     /// Whether the session was there before.
     pub(crate) present: bool,
     /// Resolves when a newer connection has taken over. The connection takes it out.
@@ -131,7 +135,7 @@ impl Sessions {
             fresh
         };
         drop(entry);
-        Seat { sessions: self.clone(), owner: owner.to_owned(), kept, serial, present, taken: Some(taken) }
+        Seat { sessions: self.clone(), owner: owner.to_owned(), kept, serial, expiry, present, taken: Some(taken) }
     }
 
     /// Puts a message into `owner`'s session, if it has subscribed to exactly this topic.
@@ -164,14 +168,12 @@ impl Sessions {
         self.0.subscriptions.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether a connection holds `owner`'s session.
+    /// Whether a connection holds `owner`'s session, and is not about to leave it.
     pub(crate) fn is_live(&self, owner: &str) -> bool {
-        self.0.kept.get(owner).is_some_and(|kept| lock(&kept.state).taken.is_some())
-    }
-
-    /// Whether the connection with this serial, or none at all, is still the owner's last one.
-    pub(crate) fn is_last(&self, owner: &str, serial: u64) -> bool {
-        self.0.kept.get(owner).is_none_or(|kept| lock(&kept.state).serial == serial)
+        self.0.kept.get(owner).is_some_and(|kept| {
+            let state = lock(&kept.state);
+            state.taken.is_some() && !state.ending
+        })
     }
 
     /// Ends sessions whose time is over, and those that `gone` names. Returns their owners.
@@ -202,6 +204,7 @@ fn own(state: &mut State, serial: u64, expiry: Duration, taken: oneshot::Sender<
     state.expiry = expiry;
     state.taken = Some(taken);
     state.left = None;
+    state.ending = false;
 }
 
 impl Seat {
@@ -210,12 +213,21 @@ impl Seat {
         Some(lock(&self.kept.state)).filter(|state| state.serial == self.serial && state.taken.is_some())
     }
 
-    pub(crate) fn serial(&self) -> u64 {
-        self.serial
+    /// For asking later whether the owner came back.
+    pub(crate) fn left(&self) -> Left {
+        let (sessions, owner, kept) = (self.sessions.clone(), self.owner.clone(), self.kept.clone());
+        Left { sessions, owner, kept, serial: self.serial }
     }
 
     pub(crate) fn owner(&self) -> &str {
         &self.owner
+    }
+
+    /// The connection is over: who comes now takes nothing from it.
+    pub(crate) fn ending(&self) {
+        if let Some(mut state) = self.state() {
+            state.ending = true;
+        }
     }
 
     /// Resolves when there may be something to write. Cancel safe.
@@ -279,10 +291,11 @@ impl Seat {
 
     /// How long the session is kept without this connection.
     pub(crate) fn expiry(&self) -> Duration {
-        self.state().map(|state| state.expiry).unwrap_or_default()
+        self.expiry
     }
 
-    pub(crate) fn set_expiry(&self, expiry: Duration) {
+    pub(crate) fn set_expiry(&mut self, expiry: Duration) {
+        self.expiry = expiry;
         if let Some(mut state) = self.state() {
             state.expiry = expiry;
         }
@@ -304,6 +317,22 @@ impl Seat {
         let state = self.state()?;
         let subscriptions = state.subscriptions.clone();
         Some(Stored { owner: self.owner.clone(), subscriptions, expiry: state.expiry, left_at_ms: None })
+    }
+}
+
+/// A connection's session, after the connection.
+pub(crate) struct Left {
+    sessions: Sessions,
+    owner: String,
+    kept: Arc<Kept>,
+    serial: u64,
+}
+
+impl Left {
+    /// Whether another connection goes on with the same session. A clean start, or the end of its time, ends it.
+    pub(crate) fn is_back(&self) -> bool {
+        let present = self.sessions.0.kept.get(&self.owner).is_some_and(|kept| Arc::ptr_eq(&kept, &self.kept));
+        present && lock(&self.kept.state).serial != self.serial
     }
 }
 

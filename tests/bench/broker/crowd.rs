@@ -45,10 +45,16 @@ pub async fn reconnect() {
         "\n{RETURNING} devices lose their connections and all come back at once; {OTHERS} others publish 10/s each"
     );
     heading();
-    let peer = Peer::windlass(RETURNING + OTHERS, "max_connections = 16000", "");
+    for start in [Peer::mosquitto, || Peer::windlass(RETURNING + OTHERS, "max_connections = 16000", "")] {
+        storm(&start()).await;
+    }
+}
+
+async fn storm(peer: &Peer) {
     let address = peer.address;
     let others = load::connect_all(address, RETURNING, OTHERS, 50).await;
-    print("others, quiet", &load::publish(others, RETURNING, PACE, WARM_UP, MEASURED).await);
+    let name = |what| format!("{}: {what}", peer.name);
+    print(&name("others, quiet"), &load::publish(others, RETURNING, PACE, WARM_UP, MEASURED).await);
     let streams = load::connect_all(address, 0, RETURNING, 200).await;
     let others = load::connect_all(address, RETURNING, OTHERS, 50).await;
     // They drop after the warm-up, so that all of the storm is in the figures.
@@ -61,6 +67,6 @@ pub async fn reconnect() {
     });
     let outcome = load::publish(others, RETURNING, PACE, WARM_UP, MEASURED).await;
     let (back, took) = storm.join().unwrap();
-    print("others, while 10,000 come back", &outcome);
-    println!("{back} of {RETURNING} are back after {:.1} s", took.as_secs_f64());
+    print(&name("others in the storm"), &outcome);
+    println!("{}: {back} of {RETURNING} are back after {:.1} s", peer.name, took.as_secs_f64());
 }

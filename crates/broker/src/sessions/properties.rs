@@ -120,6 +120,8 @@ struct Expected {
     /// The connection that owns it.
     connection: Option<u64>,
     last: u64,
+    /// The connection that it began with.
+    first: u64,
     mail: Vec<Mail>,
     over: bool,
 }
@@ -127,7 +129,15 @@ struct Expected {
 impl Expected {
     fn fresh(connection: u64, expiry: Expiry) -> Self {
         let (subscriptions, mail) = (BTreeMap::new(), Vec::new());
-        Self { subscriptions, expiry, connection: Some(connection), last: connection, mail, over: false }
+        Self {
+            subscriptions,
+            expiry,
+            connection: Some(connection),
+            last: connection,
+            first: connection,
+            mail,
+            over: false,
+        }
     }
 
     fn lose(&mut self) {
@@ -146,6 +156,8 @@ struct Connection {
     seat: Seat,
     taken: oneshot::Receiver<()>,
     taken_over: bool,
+    /// The connection that its session began with.
+    session: u64,
 }
 
 /// The sessions under test beside the model.
@@ -195,9 +207,9 @@ impl Scene {
     }
 
     /// The so-many-th connection; with what its owner should have, if it still owns it.
-    fn connection(&mut self, nth: usize) -> Option<(&Connection, Option<&mut Expected>)> {
+    fn connection(&mut self, nth: usize) -> Option<(&mut Connection, Option<&mut Expected>)> {
         let count = self.connections.len();
-        let connection = self.connections.get(nth.checked_rem(count)?)?;
+        let connection = self.connections.get_mut(nth.checked_rem(count)?)?;
         let serial = connection.seat.serial;
         let expected = self.expected.get_mut(&connection.seat.owner).filter(|e| e.connection == Some(serial));
         Some((connection, expected))
@@ -263,7 +275,7 @@ impl Scene {
         if let Some(expected) = brief {
             expected.expiry = Expiry::Long;
             let serial = expected.last;
-            let seat = self.connections.iter().find(|c| c.seat.serial == serial);
+            let seat = self.connections.iter_mut().find(|c| c.seat.serial == serial);
             seat.unwrap().seat.set_expiry(Expiry::Long.duration());
         }
         let mut seat = self.sessions.enter(owner, clean, expiry.duration());
@@ -277,8 +289,9 @@ impl Scene {
                 Expected { connection: Some(seat.serial), last: seat.serial, expiry, ..kept }
             }
         };
+        let session = expected.first;
         self.expected.insert(owner.to_owned(), expected);
-        self.connections.push(Connection { seat, taken, taken_over: false });
+        self.connections.push(Connection { seat, taken, taken_over: false, session });
     }
 
     fn tell(&mut self, owner: &str, at: usize, qos: Qos) {
@@ -354,7 +367,8 @@ impl Scene {
             assert_eq!(connection.seat.stored().is_some(), owns, "one connection owns a session");
             connection.taken_over |= connection.taken.try_recv().is_ok();
             assert_eq!(connection.taken_over, !owns, "who is taken over is told");
-            assert_eq!(self.sessions.is_last(owner, serial), expected.is_none_or(|e| e.last == serial));
+            let back = expected.is_some_and(|e| e.first == connection.session && e.last != serial);
+            assert_eq!(connection.seat.left().is_back(), back, "another goes on with it");
             let subscriptions = expected.filter(|_| owns).map(|e| e.subscriptions.clone()).unwrap_or_default();
             assert_eq!(connection.seat.subscriptions(), subscriptions);
         }

@@ -41,15 +41,18 @@ fn a_kept_session_collects_qos_1_within_its_bounds_until_it_expires() {
     let sessions = sessions();
     let seat = sessions.enter("a", true, HOUR);
     assert!(seat.subscribe(TOPIC.into(), Qos::AtLeastOnce, 8));
-    let serial = seat.serial();
+    let left = seat.left();
     drop(seat);
     for _ in 0..5 {
         tell(&sessions);
     }
-    assert!(sessions.is_last("a", serial));
+    assert!(!left.is_back());
     let seat = sessions.enter("a", false, HOUR);
     assert_eq!((seat.present, heard(&seat)), (true, 2));
-    assert!(!sessions.is_last("a", serial));
+    assert!(left.is_back());
+    let _new = sessions.enter("a", true, HOUR);
+    assert!(!left.is_back(), "a clean start has ended it");
+    let mut seat = sessions.enter("a", false, HOUR);
     seat.set_expiry(Duration::from_nanos(1));
     drop(seat);
     tell(&sessions);

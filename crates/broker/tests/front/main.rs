@@ -16,7 +16,6 @@ mod harness;
 mod identity;
 mod lifetime;
 mod limits;
-mod metrics;
 mod rumqttd;
 mod sessions;
 mod subscribers;

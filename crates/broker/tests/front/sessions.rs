@@ -156,6 +156,12 @@ async fn a_will_is_heard_unless_the_device_says_goodbye_or_is_back_in_time() {
     tokio::time::sleep(Duration::from_millis(1_300)).await;
     user.hears_only_a_pong().await;
     drop(back);
+    // Nor when the device goes on with its session on another connection.
+    let older = with_will(5, "not over", 1).await;
+    let back = kept(&bench, 5, false).await;
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    user.hears_only_a_pong().await;
+    drop((older, back));
     drop(with_will(5, "late", 1).await);
     assert!(user.packet().await.unwrap().ends_with(b"late"));
 }

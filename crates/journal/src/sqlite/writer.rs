@@ -115,7 +115,8 @@ impl Writer {
                     answers.push(Answer::Appended(entry.reply, stored));
                 }
                 Command::Refuse(entry) => {
-                    let stored = begun.clone().map_err(AppendError::Unavailable).and_then(|()| keep(connection, &entry));
+                    let stored =
+                        begun.clone().map_err(AppendError::Unavailable).and_then(|()| keep(connection, &entry));
                     answers.push(Answer::Refused(entry.reply, stored));
                 }
                 Command::Release(entry) => {
