@@ -12,7 +12,7 @@ use crate::{
     intake::{Qos, Verdict},
     metrics,
     router::Hub,
-    wire::{self, Version},
+    wire::{self, Dialect, Version},
 };
 
 /// MQTT 5 reason codes of PUBACK and PUBREC.
@@ -95,7 +95,7 @@ impl Acks {
     }
 
     /// Writes what is known, oldest first, up to the first that is not. Says whether one was [`Verdict::Unavailable`].
-    pub(crate) fn settle(&mut self, version: Version, hub: &Hub, out: &mut BytesMut) -> bool {
+    pub(crate) fn settle(&mut self, dialect: Dialect, hub: &Hub, out: &mut BytesMut) -> bool {
         let mut unavailable = false;
         while let Some(owed) = self.owed.front_mut() {
             if let Outcome::Awaited(reply) = &mut owed.outcome {
@@ -108,7 +108,7 @@ impl Acks {
             let Some(owed) = self.owed.pop_front() else { break };
             unavailable |= matches!(owed.outcome, Outcome::Known(Verdict::Unavailable));
             // A PUBREC that refuses ends the delivery: no release will come.
-            if let (Some((Answer::Pubrec, packet_id)), true) = (owed.answer, answer(&owed, version, hub, out)) {
+            if let (Some((Answer::Pubrec, packet_id)), true) = (owed.answer, answer(&owed, dialect, hub, out)) {
                 self.unreleased.remove(&packet_id);
             }
         }
@@ -117,7 +117,8 @@ impl Acks {
 }
 
 /// Writes the answer; says whether it refuses.
-fn answer(owed: &Owed, version: Version, hub: &Hub, out: &mut BytesMut) -> bool {
+fn answer(owed: &Owed, dialect: Dialect, hub: &Hub, out: &mut BytesMut) -> bool {
+    let version = dialect.version;
     let (code, reason) = match owed.outcome {
         Outcome::Known(Verdict::Accepted { .. } | Verdict::Repeated { .. } | Verdict::Released { known: true }) => {
             (0, None)
@@ -136,7 +137,7 @@ fn answer(owed: &Owed, version: Version, hub: &Hub, out: &mut BytesMut) -> bool 
     if negative && (version == Version::V3 || answer == Answer::Pubcomp) {
         return false;
     }
-    wire::acknowledge(out, version, answer, packet_id, code, reason);
+    wire::acknowledge(out, dialect, answer, packet_id, code, reason);
     if answer != Answer::Pubcomp {
         metrics::acknowledged(owed.received.elapsed());
     }

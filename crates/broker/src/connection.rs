@@ -185,7 +185,7 @@ impl Connection {
         let mut subscribed = false;
         while !subscribed && self.session.has_room() {
             let Some(raw) = self.socket.decoder.next(&mut self.socket.input) else { break };
-            let packet = raw.and_then(|raw| wire::parse(self.session.version, &raw)).map_err(Session::fault)?;
+            let packet = raw.and_then(|raw| wire::parse(self.session.dialect.version, &raw)).map_err(Session::fault)?;
             self.heard = Instant::now();
             subscribed = matches!(packet, Packet::Subscribe { .. });
             self.session.take(packet, now_ms(), &mut self.socket.out)?;
@@ -197,7 +197,7 @@ impl Connection {
 
     fn settle(&mut self) {
         let unavailable = self.session.settle(&mut self.socket.out);
-        if unavailable && self.session.version == Version::V3 {
+        if unavailable && self.session.dialect.version == Version::V3 {
             self.slowed_until = Instant::now() + SLOWED;
         }
     }
@@ -269,7 +269,7 @@ impl Connection {
         }
         self.session.settle(&mut self.socket.out);
         if let Some(code) = end.code() {
-            wire::disconnect(&mut self.socket.out, self.session.version, code);
+            wire::disconnect(&mut self.socket.out, self.session.dialect.version, code);
         }
         let _ = self.socket.flush().await;
         self.socket.close().await;

@@ -234,7 +234,7 @@ impl Front {
             wildcards: matches!(who, Who::User(_)),
         };
         wire::connack(out, connect.version, &connack);
-        Ok(Session::new(self, who, seat, connect.version))
+        Ok(Session::new(self, who, seat, connect.dialect()))
     }
 
     /// Whether `owner` has another connection that goes on. The end of one that was just closed, or reset, may still have

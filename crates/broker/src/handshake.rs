@@ -157,6 +157,7 @@ mod tests {
             receive_maximum: None,
             max_packet_bytes: None,
             enhanced: false,
+            in_words: true,
         }
     }
 

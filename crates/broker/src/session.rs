@@ -21,7 +21,7 @@ use crate::{
     metrics::{self, Throttled},
     router::Hub,
     sessions::Seat,
-    wire::{self, Fault, Packet, Published, Version},
+    wire::{self, Dialect, Fault, Packet, Published, Version},
 };
 
 /// SUBACK and UNSUBACK codes.
@@ -118,7 +118,7 @@ enum Held {
 pub(crate) struct Session {
     pub(crate) who: Who,
     pub(crate) seat: Seat,
-    pub(crate) version: Version,
+    pub(crate) dialect: Dialect,
     pub(crate) acks: Acks,
     /// Nothing more is taken before this is in.
     held: Option<Held>,
@@ -134,7 +134,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(front: &Front, who: Who, seat: Seat, version: Version) -> Self {
+    pub(crate) fn new(front: &Front, who: Who, seat: Seat, dialect: Dialect) -> Self {
         let limits = &front.limits;
         let quota = match &who {
             Who::Device(identity) => front.guard.quota(identity.device.as_str(), Instant::now()),
@@ -143,7 +143,7 @@ impl Session {
         Self {
             who,
             seat,
-            version,
+            dialect,
             acks: Acks::default(),
             held: None,
             changed: false,
@@ -173,8 +173,8 @@ impl Session {
             Packet::Acknowledge { packet_id } => self.seat.acknowledge(packet_id).then_some(()).ok_or(End::Protocol),
             Packet::Receive { packet_id, refuses } => {
                 match self.seat.receive(packet_id, refuses) {
-                    Received::Release => wire::release(out, self.version, packet_id, 0),
-                    Received::Unknown => wire::release(out, self.version, packet_id, PACKET_ID_UNKNOWN),
+                    Received::Release => wire::release(out, self.dialect.version, packet_id, 0),
+                    Received::Unknown => wire::release(out, self.dialect.version, packet_id, PACKET_ID_UNKNOWN),
                     Received::Nothing => {}
                     Received::Wrong => return Err(End::Protocol),
                 }
@@ -184,12 +184,12 @@ impl Session {
             Packet::Subscribe { numbered: true, .. } => Err(End::SubscriptionIds),
             Packet::Subscribe { packet_id, filters, .. } => {
                 let codes: Vec<u8> = filters.into_iter().map(|(filter, qos)| self.subscribe(filter, qos)).collect();
-                wire::suback(out, self.version, packet_id, &codes);
+                wire::suback(out, self.dialect.version, packet_id, &codes);
                 Ok(())
             }
             Packet::Unsubscribe { packet_id, filters } => {
                 let codes: Vec<u8> = filters.iter().map(|filter| self.unsubscribe(filter)).collect();
-                wire::unsuback(out, self.version, packet_id, &codes);
+                wire::unsuback(out, self.dialect.version, packet_id, &codes);
                 Ok(())
             }
             Packet::Ping => {
@@ -239,7 +239,7 @@ impl Session {
 
     /// Writes the answers that are known; says whether a publish was not stored.
     pub(crate) fn settle(&mut self, out: &mut BytesMut) -> bool {
-        self.acks.settle(self.version, &self.hub, out)
+        self.acks.settle(self.dialect, &self.hub, out)
     }
 
     /// Counts the fault of bytes that are no packet.
@@ -284,7 +284,7 @@ impl Session {
                 self.hand_over(identity, offered, publish.topic, publish.payload, publish.duplicate);
             }
             (Err(_), None) => metrics::throttled(Throttled::Dropped),
-            (Err(_), Some(answer)) if self.version == Version::V5 => {
+            (Err(_), Some(answer)) if self.dialect.version == Version::V5 => {
                 metrics::throttled(Throttled::Refused);
                 let outcome = Outcome::Refused(QUOTA_EXCEEDED, "rate");
                 self.acks.push(Owed { answer: Some(answer), received: now, forward: None, outcome });
@@ -368,7 +368,7 @@ impl Session {
         });
         match reject {
             Reject::Retained => return Err(End::Retain),
-            _ if self.version == Version::V3 => return Err(End::NotAuthorized),
+            _ if self.dialect.version == Version::V3 => return Err(End::NotAuthorized),
             _ => {}
         }
         self.answer_refused(publish.qos, publish.packet_id, reject);
@@ -378,7 +378,7 @@ impl Session {
     /// Users hear and do not publish.
     fn refuse_user(&mut self, publish: &Published) -> Result<(), End> {
         metrics::rejected(Reject::ForeignTopic);
-        if self.version == Version::V3 {
+        if self.dialect.version == Version::V3 {
             return Err(End::NotAuthorized);
         }
         self.answer_refused(publish.qos, publish.packet_id, Reject::ForeignTopic);
@@ -409,7 +409,7 @@ impl Session {
         });
         match refused {
             None => qos.number(),
-            Some(_) if self.version == Version::V3 => V3_FAILURE,
+            Some(_) if self.dialect.version == Version::V3 => V3_FAILURE,
             Some(code) => code,
         }
     }

@@ -67,6 +67,24 @@ pub(crate) struct Connect {
     pub(crate) max_packet_bytes: Option<u32>,
     /// Enhanced authentication (AUTH packets) was asked for.
     pub(crate) enhanced: bool,
+    /// Whether reasons may come in words (MQTT 5 section 3.1.2.11.7).
+    pub(crate) in_words: bool,
+}
+
+/// How a client is spoken to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dialect {
+    pub(crate) version: Version,
+    /// The longest reason in words that it takes, in bytes.
+    pub(crate) longest_reason: usize,
+}
+
+impl Connect {
+    pub(crate) fn dialect(&self) -> Dialect {
+        let room = self.max_packet_bytes.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        let longest_reason = if self.in_words { room.saturating_sub(encode::BESIDE_A_REASON) } else { 0 };
+        Dialect { version: self.version, longest_reason }
+    }
 }
 
 /// What matters of a will.
@@ -220,17 +238,19 @@ fn connect_v3(raw: &RawPacket) -> Result<Connect, Fault> {
         receive_maximum: None,
         max_packet_bytes: None,
         enhanced: false,
+        in_words: false,
     })
 }
 
 fn connect_v5(raw: &RawPacket) -> Result<Connect, Fault> {
     let packet = raw.parse_exact(v5_0::Connect::parse)?;
-    let (mut max_packet_bytes, mut expiry_seconds, mut receive_maximum) = (None, None, None);
+    let (mut max_packet_bytes, mut expiry_seconds, mut receive_maximum, mut in_words) = (None, None, None, true);
     for property in packet.props() {
         match property {
             Property::MaximumPacketSize(size) => max_packet_bytes = Some(size.val()),
             Property::SessionExpiryInterval(seconds) => expiry_seconds = Some(seconds.val()),
             Property::ReceiveMaximum(most) => receive_maximum = Some(most.val()),
+            Property::RequestProblemInformation(wanted) => in_words = wanted.val() != 0,
             _ => {}
         }
     }
@@ -255,6 +275,7 @@ fn connect_v5(raw: &RawPacket) -> Result<Connect, Fault> {
         expiry_seconds,
         receive_maximum,
         max_packet_bytes,
+        in_words,
         enhanced: packet.props().iter().any(|p| matches!(p, Property::AuthenticationMethod(_))),
     })
 }

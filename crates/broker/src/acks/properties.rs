@@ -122,7 +122,7 @@ fn read(mut out: &[u8]) -> Vec<(u8, u16, u8)> {
 
 fn settle(acks: &mut Acks, model: &mut Model, version: Version, hub: &Hub) {
     let mut out = BytesMut::new();
-    let unavailable = acks.settle(version, hub, &mut out);
+    let unavailable = acks.settle(Dialect { version, longest_reason: usize::MAX }, hub, &mut out);
     let expected = model.settle(version);
     // A refusal by the front is no trouble of the journal.
     assert_eq!((read(&out), unavailable), expected);

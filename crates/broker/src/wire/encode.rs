@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{TOPIC_ALIASES, Version};
+use super::{Dialect, TOPIC_ALIASES, Version};
 use crate::{acks::Answer, config::Limits, intake::Qos};
 
 const CONNACK: u8 = 0x20;
@@ -28,6 +28,10 @@ const MAXIMUM_PACKET_SIZE: u8 = 0x27;
 const WILDCARD_AVAILABLE: u8 = 0x28;
 const SUBSCRIPTION_IDS_AVAILABLE: u8 = 0x29;
 const SHARED_AVAILABLE: u8 = 0x2A;
+
+/// Bytes of a PUBACK or PUBREC beside its reason in words: fixed header, packet id, code, length of the properties, the
+/// property's own number and length. Reasons are short enough for lengths of one byte.
+pub(super) const BESIDE_A_REASON: usize = 2 + 2 + 1 + 1 + 1 + 2;
 
 /// What a CONNACK says.
 #[derive(Debug, Default)]
@@ -88,7 +92,7 @@ pub(crate) fn connack(out: &mut BytesMut, version: Version, connack: &Connack<'_
 /// PUBACK, PUBREC or PUBCOMP. In 3.1.1 there is no code: success is implied.
 pub(crate) fn acknowledge(
     out: &mut BytesMut,
-    version: Version,
+    dialect: Dialect,
     answer: Answer,
     packet_id: u16,
     code: u8,
@@ -99,7 +103,8 @@ pub(crate) fn acknowledge(
         Answer::Pubrec => PUBREC,
         Answer::Pubcomp => PUBCOMP,
     });
-    if version == Version::V3 || (code == 0 && reason.is_none()) {
+    let reason = reason.filter(|reason| reason.len() <= dialect.longest_reason);
+    if dialect.version == Version::V3 || (code == 0 && reason.is_none()) {
         out.put_u8(2);
         out.put_u16(packet_id);
         return;

@@ -113,7 +113,8 @@ fn what_is_sent_is_read_back_by_the_library() {
     assert!(read.props().iter().any(|p| matches!(p, Property::ReceiveMaximum(m) if m.val() == 20)));
 
     let mut out = BytesMut::new();
-    acknowledge(&mut out, Version::V5, crate::acks::Answer::Puback, 7, 0x99, Some("bad_check_digit"));
+    let dialect = Dialect { version: Version::V5, longest_reason: 15 };
+    acknowledge(&mut out, dialect, crate::acks::Answer::Puback, 7, 0x99, Some("bad_check_digit"));
     let read = body(&out).parse_exact(v5_0::Puback::parse).unwrap();
     assert_eq!((read.packet_id(), read.reason_code().map(|c| c as u8)), (7, Some(0x99)));
 

@@ -4,7 +4,7 @@ use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use windlass_broker::{Limits, Qos, Step, Verdict};
 use windlass_reading::Reject;
 
-use crate::harness::{PATIENCE, accept, bench, bench_with, code_of, puback};
+use crate::harness::{Client, PATIENCE, accept, bench, bench_with, code_of, connect_saying, puback};
 
 #[tokio::test]
 async fn no_puback_leaves_before_the_verdict() {
@@ -278,5 +278,26 @@ async fn a_topic_alias_stands_for_its_topic_within_its_connection() {
         let mut client = bench.client(5, "a").await;
         client.send(&with_alias(topic, alias)).await;
         assert_eq!(client.packet().await.unwrap(), [0xE0, 1, code], "{topic:?} {alias}");
+    }
+}
+
+#[tokio::test]
+async fn a_reason_comes_in_words_where_the_client_wants_them_and_has_room() {
+    let mut bench = bench().await;
+    let in_words = b"\x40\x16\0\x07\x99\x12\x1F\0\x0Fbad_check_digit";
+    for (properties, expected) in [
+        (&[][..], &in_words[..]),
+        (&[0x17, 1], in_words),
+        // Request problem information 0; a maximum packet size of 23, which is one too few, and of 24.
+        (&[0x17, 0], b"\x40\x04\0\x07\x99\0"),
+        (&[0x27, 0, 0, 0, 23], b"\x40\x04\0\x07\x99\0"),
+        (&[0x27, 0, 0, 0, 24], in_words),
+    ] {
+        let mut client = Client::open(bench.addresses[0], 5).await;
+        client.send(&connect_saying("a", properties)).await;
+        assert_eq!(code_of(&client.packet().await.unwrap()), 0);
+        client.publish("devices/a/readings", b"1", Some(7)).await;
+        let _ = bench.publish().await.reply.send(Verdict::Rejected(Reject::BadCheckDigit));
+        assert_eq!(client.packet().await.unwrap(), expected, "{properties:02x?}");
     }
 }

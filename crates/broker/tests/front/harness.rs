@@ -251,6 +251,18 @@ pub fn connect_with(version: u8, id: &str, clean: bool, will: Option<(&str, u8)>
     framed(0x10, &body)
 }
 
+/// An MQTT 5 CONNECT of device `id` with these properties.
+pub fn connect_saying(id: &str, properties: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    text(&mut body, b"MQTT");
+    body.extend([5, 0b1100_0010, 0, 0, u8::try_from(properties.len()).unwrap()]);
+    body.extend(properties);
+    text(&mut body, id.as_bytes());
+    text(&mut body, id.as_bytes());
+    text(&mut body, format!("secret of {id}").as_bytes());
+    framed(0x10, &body)
+}
+
 pub fn publish(version: u8, first: u8, topic: &str, payload: &[u8], packet_id: Option<u16>) -> Vec<u8> {
     let mut body = Vec::new();
     text(&mut body, topic.as_bytes());
