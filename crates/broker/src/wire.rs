@@ -284,16 +284,17 @@ fn connect_v5(raw: &RawPacket) -> Result<Connect, Fault> {
 pub(crate) fn parse(version: Version, raw: &RawPacket) -> Result<Packet, Fault> {
     match (raw.packet_type(), version) {
         (PUBLISH, _) => parse_publish(version, raw).map(Packet::Publish),
-        // A packet id and nothing else.
-        (4..=7, Version::V3) if raw.remaining_length() != 2 => Err(Fault::Malformed),
-        (6, Version::V3) => {
-            let packet_id = raw.parse_exact(v3_1_1::Pubrel::parse)?.packet_id();
-            Ok(Packet::Release { packet_id })
+        (kind @ 4..=7, Version::V3) if raw.remaining_length() == 2 => {
+            // All four have the same form.
+            let packet_id = raw.parse_exact(v3_1_1::Puback::parse)?.packet_id();
+            Ok(match kind {
+                4 => Packet::Acknowledge { packet_id },
+                5 => Packet::Receive { packet_id, refuses: false },
+                6 => Packet::Release { packet_id },
+                _ => Packet::Complete { packet_id },
+            })
         }
-        (6, Version::V5) => {
-            let packet_id = raw.parse_exact(v5_0::Pubrel::parse)?.packet_id();
-            Ok(Packet::Release { packet_id })
-        }
+        (4..=7, Version::V3) => Err(Fault::Malformed),
         (8, _) => parse_subscribe(version, raw),
         (10, _) => parse_unsubscribe(version, raw),
         (12, _) if raw.remaining_length() == 0 => Ok(Packet::Ping),
@@ -301,26 +302,18 @@ pub(crate) fn parse(version: Version, raw: &RawPacket) -> Result<Packet, Fault> 
             Ok(Packet::Disconnect { with_will: false, expiry_seconds: None })
         }
         (14, Version::V5) => parse_disconnect(raw),
-        (4, Version::V3) => {
-            let packet_id = raw.parse_exact(v3_1_1::Puback::parse)?.packet_id();
-            Ok(Packet::Acknowledge { packet_id })
-        }
         (4, Version::V5) => {
             let packet_id = raw.parse_exact(v5_0::Puback::parse)?.packet_id();
             Ok(Packet::Acknowledge { packet_id })
-        }
-        (5, Version::V3) => {
-            let packet_id = raw.parse_exact(v3_1_1::Pubrec::parse)?.packet_id();
-            Ok(Packet::Receive { packet_id, refuses: false })
         }
         (5, Version::V5) => {
             let packet = raw.parse_exact(v5_0::Pubrec::parse)?;
             let refuses = packet.reason_code().is_some_and(|code| code as u8 >= 0x80);
             Ok(Packet::Receive { packet_id: packet.packet_id(), refuses })
         }
-        (7, Version::V3) => {
-            let packet_id = raw.parse_exact(v3_1_1::Pubcomp::parse)?.packet_id();
-            Ok(Packet::Complete { packet_id })
+        (6, Version::V5) => {
+            let packet_id = raw.parse_exact(v5_0::Pubrel::parse)?.packet_id();
+            Ok(Packet::Release { packet_id })
         }
         (7, Version::V5) => {
             let packet_id = raw.parse_exact(v5_0::Pubcomp::parse)?.packet_id();

@@ -9,7 +9,7 @@
     clippy::indexing_slicing
 )]
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests of the front need the rest")]
 #[path = "front/harness.rs"]
 mod harness;
 
