@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -134,6 +134,10 @@ CREATE INDEX readings_unreleased ON readings(device, packet_id) WHERE unreleased
     // A subscription has its QoS; it had whether that was 1.
     "
 UPDATE sessions SET subscriptions = (SELECT json_group_object(key, value) FROM json_each(subscriptions));
+",
+    // What a device's own lane has yet to settle is found without looking at what it has settled.
+    "
+CREATE INDEX readings_direct ON readings(device, sequence) WHERE settlement = 'direct' AND batch IS NULL;
 ",
 ];
 

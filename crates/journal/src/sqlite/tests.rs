@@ -206,6 +206,24 @@ async fn a_subscription_of_before_qos_2_keeps_its_quality() {
 }
 
 #[tokio::test]
+async fn what_is_settled_costs_nothing_when_direct_readings_are_looked_for() {
+    let dir = TempDir::new().unwrap();
+    let _journal = open(&dir).await;
+    let connection = reader(&dir.path().join(FILE)).unwrap();
+    let plan = |sql: &str| -> Vec<String> {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let parameters = vec![1; statement.parameter_count()];
+        let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    };
+    for sql in [work::DIRECT_DEVICES.to_owned(), format!("{} {}", work::UNSETTLED, work::OF_ONE_DIRECT_DEVICE)] {
+        let plan = plan(&sql);
+        assert!(plan.iter().any(|step| step.contains("readings_direct")), "{plan:?}");
+        assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_answered_is_there_after_a_restart() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir).await;

@@ -20,8 +20,21 @@ use crate::{
 /// How many of a device's latest QoS 1 publishes are remembered for redeliveries.
 const RECENT: u32 = 64;
 /// Columns of an unsettled reading: arrival, received_at, then the five of `reading_at`.
-const UNSETTLED: &str = "SELECT r.arrival, r.received_at, d.name, r.epoch, r.sequence, r.observed_at, r.payload
+pub(super) const UNSETTLED: &str =
+    "SELECT r.arrival, r.received_at, d.name, r.epoch, r.sequence, r.observed_at, r.payload
      FROM readings r JOIN devices d ON d.id = r.device";
+
+/// The devices with `direct` readings to settle: from each to the next, past all that it has waiting.
+pub(super) const DIRECT_DEVICES: &str = "WITH RECURSIVE waiting (device) AS (
+         SELECT MIN(device) FROM readings INDEXED BY readings_direct WHERE settlement = 'direct' AND batch IS NULL
+         UNION ALL
+         SELECT (SELECT MIN(r.device) FROM readings r INDEXED BY readings_direct
+                 WHERE r.settlement = 'direct' AND r.batch IS NULL AND r.device > waiting.device)
+         FROM waiting WHERE waiting.device IS NOT NULL)
+     SELECT w.device, d.name FROM waiting w JOIN devices d ON d.id = w.device";
+/// The first of them of one device.
+pub(super) const OF_ONE_DIRECT_DEVICE: &str =
+    "WHERE r.device = ?1 AND r.settlement = 'direct' AND r.batch IS NULL ORDER BY r.sequence LIMIT ?2";
 
 pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
@@ -116,18 +129,11 @@ impl Ledger for Sqlite {
 
     async fn unsettled_direct(&self, limit_each: usize) -> Result<Vec<(DeviceId, Vec<Unsettled>)>, Error> {
         self.scan(move |c| {
-            let mut devices = c.prepare_cached(
-                "SELECT DISTINCT r.device, d.name FROM readings r JOIN devices d ON d.id = r.device
-                 WHERE r.settlement = 'direct' AND r.batch IS NULL",
-            )?;
+            let mut devices = c.prepare_cached(DIRECT_DEVICES)?;
             let ids = devices
                 .query_map([], |row| Ok((row.get::<_, i64>(0)?, device_at(row, 1)?)))?
                 .collect::<Result<Vec<_>, _>>()?;
-            let sql = format!(
-                "{UNSETTLED} WHERE r.device = ?1 AND r.settlement = 'direct' AND r.batch IS NULL
-                 ORDER BY r.sequence LIMIT ?2"
-            );
-            let mut readings = c.prepare_cached(&sql)?;
+            let mut readings = c.prepare_cached(&format!("{UNSETTLED} {OF_ONE_DIRECT_DEVICE}"))?;
             ids.into_iter()
                 .map(|(id, device)| {
                     let rows = readings
