@@ -19,7 +19,7 @@ pub enum Qos {
 
 impl Qos {
     /// All three; the place of each is its number on the wire.
-    const ALL: [Self; 3] = [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce];
+    pub(crate) const ALL: [Self; 3] = [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce];
 
     /// 0, 1 or 2, as on the wire.
     pub fn number(self) -> u8 {

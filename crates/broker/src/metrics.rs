@@ -1,8 +1,10 @@
 //! The broker's metrics: names, units and labels in one place.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use windlass_reading::Reject;
 
 use crate::intake::Qos;
@@ -144,7 +146,7 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     for outcome in Connect::ALL {
         counter!(CONNECTS, "outcome" => outcome.as_str()).increment(0);
     }
-    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
+    for qos in Qos::ALL {
         counter!(RECEIVED, "qos" => qos.as_str()).increment(0);
     }
     for reject in REASONS {
@@ -157,8 +159,26 @@ pub(crate) fn connect(outcome: Connect) {
     counter!(CONNECTS, "outcome" => outcome.as_str()).increment(1);
 }
 
+/// What is counted for each reading, without looking for its series each time. Made with the first reading, long after
+/// the process has its recorder.
+struct EachReading {
+    received: [Counter; 3],
+    acknowledged: Histogram,
+}
+
+static EACH_READING: LazyLock<EachReading> = LazyLock::new(|| EachReading {
+    received: Qos::ALL.map(|qos| counter!(RECEIVED, "qos" => qos.as_str())),
+    acknowledged: histogram!(ACK),
+});
+
 pub(crate) fn received(qos: Qos) {
-    counter!(RECEIVED, "qos" => qos.as_str()).increment(1);
+    let [at_most_once, at_least_once, exactly_once] = &EACH_READING.received;
+    let received = match qos {
+        Qos::AtMostOnce => at_most_once,
+        Qos::AtLeastOnce => at_least_once,
+        Qos::ExactlyOnce => exactly_once,
+    };
+    received.increment(1);
 }
 
 pub(crate) fn rejected(reject: Reject) {
@@ -166,7 +186,7 @@ pub(crate) fn rejected(reject: Reject) {
 }
 
 pub(crate) fn acknowledged(after: Duration) {
-    histogram!(ACK).record(after.as_secs_f64());
+    EACH_READING.acknowledged.record(after.as_secs_f64());
 }
 
 /// `by` is `device` or `address`.

@@ -1,6 +1,8 @@
 //! The device actors' metrics: names, units and labels in one place.
 
-use metrics::{Unit, counter, describe_counter};
+use std::sync::LazyLock;
+
+use metrics::{Counter, Unit, counter, describe_counter};
 use windlass_reading::{Reject, Settlement};
 
 /// Readings that are durable. Label `settlement`.
@@ -54,8 +56,18 @@ pub fn touch() {
     }
 }
 
+/// Found once, with the first reading: long after the process has its recorder.
+static EACH_READING: LazyLock<[Counter; 3]> =
+    LazyLock::new(|| Settlement::ALL.map(|settlement| counter!(ACCEPTED, "settlement" => settlement.as_str())));
+
 pub(crate) fn accepted(settlement: Settlement) {
-    counter!(ACCEPTED, "settlement" => settlement.as_str()).increment(1);
+    let [direct, batch, anchor] = &*EACH_READING;
+    let accepted = match settlement {
+        Settlement::Direct => direct,
+        Settlement::Batch => batch,
+        Settlement::Anchor => anchor,
+    };
+    accepted.increment(1);
 }
 
 pub(crate) fn rejected(reject: Reject) {
