@@ -30,6 +30,9 @@ use crate::{Append, Error, Refusal, Refused, Release, metrics::Backlog};
 const FILE: &str = "journal.sqlite";
 /// The file whose lock says that a `run` owns the directory.
 const LOCK: &str = "windlass.lock";
+/// Pages of the write-ahead log before they go into the database: 64 MiB. A page that changes in each commit is written
+/// there once.
+const CHECKPOINT_PAGES: u32 = 16_384;
 /// How long a reader waits for a writer's checkpoint.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -89,7 +92,7 @@ impl Sqlite {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "OFF")?;
         connection.pragma_update(None, "cache_size", -65_536)?;
-        connection.pragma_update(None, "wal_autocheckpoint", 16_384)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         schema::migrate(&mut connection)?;
 
         let backlog = Arc::new(Backlog::default());

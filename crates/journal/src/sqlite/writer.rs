@@ -25,6 +25,8 @@ use crate::{
 const GROUP: usize = 8_192;
 /// Prepared statements kept; more than this program has.
 const STATEMENTS: usize = 64;
+const INSERT: &str = "INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id,
+     message_id, payload, unreleased) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 pub(super) type After = Box<dyn FnOnce(Result<(), Error>) + Send>;
 pub(super) type Job = Box<dyn FnOnce(&Connection, &mut Effects) -> (bool, After) + Send>;
@@ -153,9 +155,6 @@ impl Writer {
         }
     }
 }
-
-const INSERT: &str = "INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id,
-     message_id, payload, unreleased) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 impl Devices {
     fn insert(
