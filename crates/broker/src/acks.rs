@@ -2,16 +2,18 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    future::{pending, poll_fn},
+    sync::Arc,
     time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::oneshot;
 
 use crate::{
     intake::{Qos, Verdict},
     metrics,
     router::Hub,
+    verdicts::{Reply, Verdicts},
     wire::{self, Dialect, Version},
 };
 
@@ -22,13 +24,13 @@ const PAYLOAD_INVALID: u8 = 0x99;
 pub(crate) const PACKET_ID_UNKNOWN: u8 = 0x92;
 
 /// One publish whose outcome is awaited or known.
-pub(crate) struct Owed {
+struct Owed {
     /// What is owed to the client; nothing for QoS 0.
-    pub(crate) answer: Option<(Answer, u16)>,
-    pub(crate) received: Instant,
+    answer: Option<(Answer, u16)>,
+    received: Instant,
     /// What subscribers of the readings get once it is accepted.
-    pub(crate) forward: Option<(String, Bytes, Qos)>,
-    pub(crate) outcome: Outcome,
+    forward: Option<(String, Bytes, Qos)>,
+    outcome: Outcome,
 }
 
 /// The packet that answers.
@@ -40,11 +42,9 @@ pub(crate) enum Answer {
 }
 
 /// Where the answer comes from.
-pub(crate) enum Outcome {
-    /// From the intake.
-    Awaited(oneshot::Receiver<Verdict>),
-    /// It is here.
-    Known(Verdict),
+enum Outcome {
+    /// From the intake: the next verdict of the session.
+    Awaited,
     /// The front refused the publish, with this MQTT 5 code.
     Refused(u8, &'static str),
 }
@@ -53,12 +53,29 @@ pub(crate) enum Outcome {
 #[derive(Default)]
 pub(crate) struct Acks {
     owed: VecDeque<Owed>,
+    verdicts: Arc<Verdicts>,
     /// Packet ids of QoS 2 publishes that the client has yet to release.
     unreleased: BTreeSet<u16>,
 }
 
 impl Acks {
-    pub(crate) fn push(&mut self, owed: Owed) {
+    /// A publish, received now, for the intake to answer.
+    pub(crate) fn await_verdict(
+        &mut self,
+        answer: Option<(Answer, u16)>,
+        forward: Option<(String, Bytes, Qos)>,
+    ) -> Reply {
+        self.push(Owed { answer, received: Instant::now(), forward, outcome: Outcome::Awaited });
+        self.verdicts.reply()
+    }
+
+    /// A publish that the front refuses.
+    pub(crate) fn refuse(&mut self, answer: (Answer, u16), code: u8, reason: &'static str) {
+        let outcome = Outcome::Refused(code, reason);
+        self.push(Owed { answer: Some(answer), received: Instant::now(), forward: None, outcome });
+    }
+
+    fn push(&mut self, owed: Owed) {
         if let Some((Answer::Pubrec, packet_id)) = owed.answer {
             self.unreleased.insert(packet_id);
         }
@@ -84,53 +101,52 @@ impl Acks {
 
     /// Waits until the oldest outcome is known. Never resolves on an empty queue. Cancel safe.
     pub(crate) async fn ready(&mut self) {
-        match self.owed.front_mut() {
-            None => std::future::pending().await,
-            Some(Owed { outcome, .. }) => {
-                if let Outcome::Awaited(reply) = outcome {
-                    *outcome = Outcome::Known(reply.await.unwrap_or(Verdict::Unavailable));
-                }
-            }
+        match self.owed.front() {
+            None => pending().await,
+            Some(Owed { outcome: Outcome::Awaited, .. }) => poll_fn(|cx| self.verdicts.poll_known(cx)).await,
+            Some(_) => {}
         }
     }
 
     /// Writes what is known, oldest first, up to the first that is not. Says whether one was [`Verdict::Unavailable`].
     pub(crate) fn settle(&mut self, dialect: Dialect, hub: &Hub, out: &mut BytesMut) -> bool {
         let mut unavailable = false;
-        while let Some(owed) = self.owed.front_mut() {
-            if let Outcome::Awaited(reply) = &mut owed.outcome {
-                match reply.try_recv() {
-                    Ok(verdict) => owed.outcome = Outcome::Known(verdict),
-                    Err(oneshot::error::TryRecvError::Closed) => owed.outcome = Outcome::Known(Verdict::Unavailable),
-                    Err(oneshot::error::TryRecvError::Empty) => break,
+        while let Some(owed) = self.owed.front() {
+            let (code, reason) = match owed.outcome {
+                Outcome::Refused(code, reason) => (code, Some(reason)),
+                Outcome::Awaited => {
+                    let Some(verdict) = self.verdicts.take() else { break };
+                    unavailable |= verdict == Verdict::Unavailable;
+                    if let (Verdict::Accepted { .. }, Some((topic, payload, qos))) = (verdict, &owed.forward) {
+                        hub.tell(topic.clone(), payload.clone(), *qos);
+                    }
+                    code_of(verdict)
                 }
-            }
-            let Some(owed) = self.owed.pop_front() else { break };
-            unavailable |= matches!(owed.outcome, Outcome::Known(Verdict::Unavailable));
+            };
+            let refuses = answer(owed, (code, reason), dialect, out);
             // A PUBREC that refuses ends the delivery: no release will come.
-            if let (Some((Answer::Pubrec, packet_id)), true) = (owed.answer, answer(&owed, dialect, hub, out)) {
+            if let (Some((Answer::Pubrec, packet_id)), true) = (owed.answer, refuses) {
                 self.unreleased.remove(&packet_id);
             }
+            self.owed.pop_front();
         }
         unavailable
     }
 }
 
-/// Writes the answer; says whether it refuses.
-fn answer(owed: &Owed, dialect: Dialect, hub: &Hub, out: &mut BytesMut) -> bool {
-    let version = dialect.version;
-    let (code, reason) = match owed.outcome {
-        Outcome::Known(Verdict::Accepted { .. } | Verdict::Repeated { .. } | Verdict::Released { known: true }) => {
-            (0, None)
-        }
-        Outcome::Known(Verdict::Released { known: false }) => (PACKET_ID_UNKNOWN, None),
-        Outcome::Known(Verdict::Rejected(reject)) => (PAYLOAD_INVALID, Some(reject.reason())),
-        Outcome::Known(Verdict::Unavailable) | Outcome::Awaited(_) => (QUOTA_EXCEEDED, Some("unavailable")),
-        Outcome::Refused(code, reason) => (code, Some(reason)),
-    };
-    if let (Outcome::Known(Verdict::Accepted { .. }), Some((topic, payload, qos))) = (&owed.outcome, &owed.forward) {
-        hub.tell(topic.clone(), payload.clone(), *qos);
+/// The reason code of a verdict, and its reason in words.
+fn code_of(verdict: Verdict) -> (u8, Option<&'static str>) {
+    match verdict {
+        Verdict::Accepted { .. } | Verdict::Repeated { .. } | Verdict::Released { known: true } => (0, None),
+        Verdict::Released { known: false } => (PACKET_ID_UNKNOWN, None),
+        Verdict::Rejected(reject) => (PAYLOAD_INVALID, Some(reject.reason())),
+        Verdict::Unavailable => (QUOTA_EXCEEDED, Some("unavailable")),
     }
+}
+
+/// Writes the answer; says whether it refuses.
+fn answer(owed: &Owed, (code, reason): (u8, Option<&str>), dialect: Dialect, out: &mut BytesMut) -> bool {
+    let version = dialect.version;
     let Some((answer, packet_id)) = owed.answer else { return false };
     // 3.1.1 has no code: an acknowledgement would say "stored". No code of PUBCOMP says "not now".
     let negative = !matches!(code, 0 | PAYLOAD_INVALID | PACKET_ID_UNKNOWN);

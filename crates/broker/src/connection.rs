@@ -182,6 +182,15 @@ impl Connection {
     /// Takes the packets that are in the buffer, as far as there is room. Stops early after a SUBSCRIBE and says so:
     /// its link comes first, because what follows in the buffer may cause messages on it.
     fn take_packets(&mut self) -> Result<bool, End> {
+        let taken = self.take_buffered();
+        // Also what came before a packet that ends the session.
+        self.session.offer();
+        // Answers that were known at once.
+        self.settle();
+        taken
+    }
+
+    fn take_buffered(&mut self) -> Result<bool, End> {
         let mut subscribed = false;
         while !subscribed && self.session.has_room() {
             let Some(raw) = self.socket.decoder.next(&mut self.socket.input) else { break };
@@ -190,8 +199,6 @@ impl Connection {
             subscribed = matches!(packet, Packet::Subscribe { .. });
             self.session.take(packet, now_ms(), &mut self.socket.out)?;
         }
-        // Answers that were known at once.
-        self.settle();
         Ok(subscribed)
     }
 

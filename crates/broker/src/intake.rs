@@ -1,10 +1,11 @@
 //! The seam to whoever makes readings durable.
 
-use std::{fmt, time::Instant};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 use windlass_reading::{DeviceId, Reject};
+
+use crate::verdicts::Reply;
 
 /// Quality of service of a publish, or the highest one that a subscription asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +64,7 @@ pub struct Publish {
     /// Who published.
     pub device: DeviceId,
     /// Where.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// What, unread.
     pub payload: Bytes,
     /// Which answer the device expects.
@@ -74,10 +75,8 @@ pub struct Publish {
     pub packet_id: Option<u16>,
     /// Unix milliseconds at which the packet was complete.
     pub received_at_ms: u64,
-    /// The same instant on the monotonic clock.
-    pub received: Instant,
-    /// To be answered once the outcome is on disk. Dropped without an answer, it counts as [`Verdict::Unavailable`].
-    pub reply: oneshot::Sender<Verdict>,
+    /// To be answered once the outcome is on disk.
+    pub reply: Reply,
 }
 
 /// The outcome of a publish.
@@ -104,15 +103,15 @@ pub enum Verdict {
     Unavailable,
 }
 
-/// The intake did not take a publish.
+/// The intake did not take some publishes: the last ones of an offer, or all of it.
 #[derive(Debug)]
 pub enum Refused {
-    /// A queue is full. The publish is offered again shortly; until then its connection's socket is not read.
-    Full(Publish),
+    /// A queue is full. They are offered again shortly; until then their connection's socket is not read.
+    Full(Vec<Publish>),
     /// The device is not known (any more): answered as unavailable.
-    Unknown(Publish),
+    Unknown(Vec<Publish>),
     /// The intake has ended: answered as unavailable.
-    Closed(Publish),
+    Closed(Vec<Publish>),
 }
 
 /// A publish of an authenticated device that the front itself turned away.
@@ -132,11 +131,12 @@ pub struct Refusal {
 
 /// Takes publishes. Called from connection tasks: must not block.
 pub trait Intake: Send + Sync + 'static {
-    /// Takes a publish, or gives it back.
+    /// Takes publishes of one device, in the order in which they came: what was in its socket. Gives back what it cannot
+    /// take, and everything behind it.
     ///
     /// # Errors
-    /// [`Refused`] says whether offering it again may help.
-    fn offer(&self, publish: Publish) -> Result<(), Refused>;
+    /// [`Refused`] says whether offering them again may help.
+    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused>;
 
     /// Is told of a publish that the front refused (foreign topic, retained), for quarantine. It is counted
     /// and answered by the front; nothing is ever acknowledged as stored because of this call. Default: nothing.
@@ -146,8 +146,8 @@ pub trait Intake: Send + Sync + 'static {
 }
 
 impl<T: Intake + ?Sized> Intake for std::sync::Arc<T> {
-    fn offer(&self, publish: Publish) -> Result<(), Refused> {
-        (**self).offer(publish)
+    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused> {
+        (**self).offer(publishes)
     }
 
     fn refused(&self, refusal: Refusal) {

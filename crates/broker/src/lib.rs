@@ -35,6 +35,7 @@ mod sessions;
 mod socket;
 mod store;
 mod transport;
+mod verdicts;
 mod wire;
 
 pub use acl::is_filter;
@@ -49,3 +50,4 @@ pub use outbox::Outbox;
 pub use secret::{InvalidSecret, SecretHash};
 pub use store::{NotStored, SessionStore, Stored};
 pub use transport::{ClientAuth, Tls, TlsError};
+pub use verdicts::Reply;

@@ -7,11 +7,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::oneshot;
 use windlass_reading::Reject;
 
 use crate::{
-    acks::{Acks, Answer, Outcome, Owed, PACKET_ID_UNKNOWN},
+    acks::{Acks, Answer, PACKET_ID_UNKNOWN},
     acl,
     front::Front,
     guard::Quota,
@@ -106,12 +105,11 @@ struct Offered {
     now_ms: u64,
 }
 
-/// A publish that is not in yet.
-enum Held {
-    /// The intake gave it back.
-    Offered(Publish),
-    /// It is over its device's rate, until then.
-    Early(Published, u64, Instant),
+/// A publish that is over its device's rate, until then.
+struct Early {
+    publish: Published,
+    now_ms: u64,
+    due: Instant,
 }
 
 /// One authenticated session.
@@ -120,8 +118,14 @@ pub(crate) struct Session {
     pub(crate) seat: Seat,
     pub(crate) dialect: Dialect,
     pub(crate) acks: Acks,
-    /// Nothing more is taken before this is in.
-    held: Option<Held>,
+    /// What the socket has brought and the intake has not been offered yet.
+    publishes: Vec<Publish>,
+    /// What the intake gave back. Nothing more is taken before this is in.
+    back: Vec<Publish>,
+    /// And this after it.
+    early: Option<Early>,
+    /// The topic of the last publish: the next one mostly has it too.
+    topic: Arc<str>,
     /// Subscriptions have changed since they were last stored.
     pub(crate) changed: bool,
     max_expiry: Duration,
@@ -145,7 +149,10 @@ impl Session {
             seat,
             dialect,
             acks: Acks::default(),
-            held: None,
+            publishes: Vec::new(),
+            back: Vec::new(),
+            early: None,
+            topic: Arc::default(),
             changed: false,
             max_expiry: limits.session_expiry,
             aliases: BTreeMap::new(),
@@ -159,7 +166,7 @@ impl Session {
 
     /// Whether another packet may be taken now. While it may not, the socket is not read.
     pub(crate) fn has_room(&self) -> bool {
-        self.held.is_none() && self.acks.len() < self.in_flight
+        self.back.is_empty() && self.early.is_none() && self.acks.len() < self.in_flight
     }
 
     /// Takes one packet.
@@ -210,31 +217,41 @@ impl Session {
         }
     }
 
-    /// When the held publish is to be tried again; `None` when nothing is held.
+    /// When what is held back is to be tried again; `None` when nothing is.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        Some(match self.held.as_ref()? {
-            Held::Offered(_) => RETRY_AFTER,
-            Held::Early(_, _, due) => due.saturating_duration_since(Instant::now()),
-        })
+        if !self.back.is_empty() {
+            return Some(RETRY_AFTER);
+        }
+        self.early.as_ref().map(|early| early.due.saturating_duration_since(Instant::now()))
     }
 
-    /// Tries the held publish again.
+    /// Tries again what is held back.
     pub(crate) fn retry(&mut self) {
-        match self.held.take() {
-            Some(Held::Offered(publish)) => self.offer(publish),
-            Some(Held::Early(publish, now_ms, _)) => {
-                if let Who::Device(identity) = &self.who {
-                    let identity = identity.clone();
-                    self.ration(&identity, publish, now_ms);
-                }
-            }
-            None => {}
+        if !self.back.is_empty() {
+            self.publishes = std::mem::take(&mut self.back);
+        } else if let (Some(Early { publish, now_ms, .. }), Who::Device(identity)) = (self.early.take(), &self.who) {
+            let identity = identity.clone();
+            self.ration(&identity, publish, now_ms);
         }
+        self.offer();
     }
 
     /// Nothing more is taken: a publish that waits for its rate is not acknowledged, so its client has it still.
     pub(crate) fn close(&mut self) {
-        self.held = self.held.take().filter(|held| matches!(held, Held::Offered(_)));
+        self.early = None;
+    }
+
+    /// Offers the intake what the socket has brought.
+    pub(crate) fn offer(&mut self) {
+        if self.publishes.is_empty() {
+            return;
+        }
+        match self.intake.offer(std::mem::take(&mut self.publishes)) {
+            Ok(()) => {}
+            Err(Refused::Full(rest)) => self.back = rest,
+            // Their replies are dropped with them, which answers "unavailable".
+            Err(Refused::Unknown(_) | Refused::Closed(_)) => {}
+        }
     }
 
     /// Writes the answers that are known; says whether a publish was not stored.
@@ -286,12 +303,11 @@ impl Session {
             (Err(_), None) => metrics::throttled(Throttled::Dropped),
             (Err(_), Some(answer)) if self.dialect.version == Version::V5 => {
                 metrics::throttled(Throttled::Refused);
-                let outcome = Outcome::Refused(QUOTA_EXCEEDED, "rate");
-                self.acks.push(Owed { answer: Some(answer), received: now, forward: None, outcome });
+                self.acks.refuse(answer, QUOTA_EXCEEDED, "rate");
             }
             (Err(wait), Some(_)) => {
                 metrics::throttled(Throttled::Delayed);
-                self.held = Some(Held::Early(publish, now_ms, now + wait));
+                self.early = Some(Early { publish, now_ms, due: now + wait });
             }
         }
     }
@@ -307,20 +323,20 @@ impl Session {
     }
 
     fn hand_over(&mut self, identity: &Identity, offered: Offered, topic: String, payload: Bytes, duplicate: bool) {
-        let (reply, verdict) = oneshot::channel();
         let Offered { step, qos, answer, forward, now_ms } = offered;
-        let received = Instant::now();
-        self.acks.push(Owed { answer, received, forward, outcome: Outcome::Awaited(verdict) });
-        self.offer(Publish {
+        let reply = self.acks.await_verdict(answer, forward);
+        if *topic != *self.topic {
+            self.topic = topic.into();
+        }
+        self.publishes.push(Publish {
             step,
             device: identity.device.clone(),
-            topic,
+            topic: self.topic.clone(),
             payload,
             qos,
             duplicate,
             packet_id: answer.map(|(_, id)| id),
             received_at_ms: now_ms,
-            received,
             reply,
         });
     }
@@ -345,15 +361,6 @@ impl Session {
         }
         let topic = acl::readings_topic(identity.device.as_str());
         self.hub.wants(&topic).then(|| (topic, payload.clone(), qos))
-    }
-
-    fn offer(&mut self, publish: Publish) {
-        match self.intake.offer(publish) {
-            Ok(()) => {}
-            Err(Refused::Full(publish)) => self.held = Some(Held::Offered(publish)),
-            // Its reply is dropped with it, which answers "unavailable".
-            Err(Refused::Unknown(_) | Refused::Closed(_)) => {}
-        }
     }
 
     /// A publish that the front itself turns away: counted, kept, answered.
@@ -388,12 +395,7 @@ impl Session {
     fn answer_refused(&mut self, qos: u8, packet_id: Option<u16>, reject: Reject) {
         let answer = if qos == 2 { Answer::Pubrec } else { Answer::Puback };
         if let Some(packet_id) = packet_id {
-            self.acks.push(Owed {
-                answer: Some((answer, packet_id)),
-                received: Instant::now(),
-                forward: None,
-                outcome: Outcome::Refused(acl::NOT_AUTHORIZED, reject.reason()),
-            });
+            self.acks.refuse((answer, packet_id), acl::NOT_AUTHORIZED, reject.reason());
         }
     }
 

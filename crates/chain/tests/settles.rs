@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use windlass_chain::{Config, Confirmations, Limits, Settled, Setup, Signatory, Stage, Worker};
 use windlass_contract::Barcode;
-use windlass_journal::{Append, DeviceRow, Filter, Journal, Ledger, Listing, Options, Sqlite, State};
+use windlass_journal::{Append, DeviceRow, Entry, Filter, Journal, Ledger, Listing, Options, Sqlite, State};
 use windlass_reading::{DeviceId, Draft, Format, Settlement};
 
 const SUBMITTER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -149,12 +149,14 @@ impl Gateway {
             .append(Append {
                 device: id(device),
                 epoch: 1,
-                sequence: *sequence,
-                draft: Draft { observed_at_ms: now, payload: payload.into(), message_id: None },
                 settlement,
-                packet_id: None,
-                exactly_once: false,
-                received_at_ms: now,
+                sequence: *sequence,
+                readings: vec![Entry {
+                    draft: Draft { observed_at_ms: now, payload: payload.into(), message_id: None },
+                    packet_id: None,
+                    exactly_once: false,
+                    received_at_ms: now,
+                }],
                 reply: Box::new(move |r| reply.send(r).unwrap()),
             })
             .unwrap();

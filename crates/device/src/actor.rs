@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fmt,
+    ops::Range,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -12,9 +12,10 @@ use alloy::{
     primitives::{B256, Signature},
     signers::{SignerSync, local::PrivateKeySigner},
 };
+use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
-use windlass_journal::{Append, AppendError, Journal, Refusal, Release};
-use windlass_reading::{DeviceId, Draft, Format, Reject, Settlement};
+use windlass_journal::{Append, AppendError, Entry, Journal, Refusal, Release};
+use windlass_reading::{DeviceId, Format, Reject, Settlement};
 
 use crate::{
     Custody,
@@ -53,13 +54,14 @@ pub enum Step {
 }
 
 /// A publish on a device's topic, or the end of its delivery.
+#[derive(Debug, Clone)]
 pub struct Ingress {
     /// Which of the two.
     pub step: Step,
     /// The topic it was published on.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// What was sent.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
     /// The packet id; absent for QoS 0.
     pub packet_id: Option<u16>,
     /// The DUP flag.
@@ -68,20 +70,12 @@ pub struct Ingress {
     pub exactly_once: bool,
     /// When the gateway received it, unix milliseconds.
     pub received_at_ms: u64,
-    /// Called exactly once, on any thread, if the publish was taken by [`Directory::offer`](crate::Directory::offer).
-    /// Must not block.
-    pub reply: Box<dyn FnOnce(Outcome) + Send>,
 }
 
-impl fmt::Debug for Ingress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ingress")
-            .field("topic", &self.topic)
-            .field("payload_bytes", &self.payload.len())
-            .field("packet_id", &self.packet_id)
-            .field("duplicate", &self.duplicate)
-            .finish_non_exhaustive()
-    }
+/// Hears what became of publishes that [`Directory::offer`](crate::Directory::offer) took.
+pub trait Listener: Send + Sync {
+    /// The outcomes of these places of the offer; each place is heard exactly once. On any thread; must not block.
+    fn hear(&self, outcomes: &[(usize, Outcome)]);
 }
 
 /// What became of a publish.
@@ -143,49 +137,102 @@ impl Slot {
     }
 }
 
-/// A reply that is certainly given: dropped unanswered (a panic, a closed journal), it says `Unavailable`.
-struct Answer(Option<Box<dyn FnOnce(Outcome) + Send>>);
+/// What some places of an offer are owed. It is certainly given: dropped unanswered (a panic, a closed journal), it says
+/// `Unavailable`.
+struct Answer {
+    listener: Arc<dyn Listener>,
+    places: Vec<usize>,
+}
 
 impl Answer {
-    fn give(mut self, outcome: Outcome) {
-        if let Some(reply) = self.0.take() {
-            reply(outcome);
-        }
+    fn new(listener: &Arc<dyn Listener>, places: Vec<usize>) -> Self {
+        Self { listener: Arc::clone(listener), places }
+    }
+
+    fn give(self, outcome: Outcome) {
+        self.give_each(|_| outcome);
+    }
+
+    /// To each place the outcome of its turn.
+    fn give_each(mut self, outcome: impl Fn(u64) -> Outcome) {
+        let outcomes: Vec<_> = std::mem::take(&mut self.places).into_iter().zip((0..).map(outcome)).collect();
+        self.listener.hear(&outcomes);
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Some(reply) = self.0.take() {
-            reply(Outcome::Unavailable);
+        if !self.places.is_empty() {
+            let outcomes: Vec<_> = self.places.iter().map(|place| (*place, Outcome::Unavailable)).collect();
+            self.listener.hear(&outcomes);
         }
     }
 }
 
-/// An [`Ingress`] on its way through the mailbox.
+/// Publishes of one offer on their way through the mailbox.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Delivery {
-    ingress: Option<Ingress>,
+    publishes: Vec<Ingress>,
+    listener: Arc<dyn Listener>,
     _pass: Pass,
 }
 
 impl Delivery {
-    pub(crate) fn new(ingress: Ingress, pass: Pass) -> Self {
-        Self { ingress: Some(ingress), _pass: pass }
+    pub(crate) fn new(publishes: Vec<Ingress>, listener: Arc<dyn Listener>, pass: Pass) -> Self {
+        Self { publishes, listener, _pass: pass }
     }
 
-    /// The publish, untouched. Present until taken.
-    pub(crate) fn take(&mut self) -> Option<Ingress> {
-        self.ingress.take()
+    /// The publishes, untouched. There until taken; what is not taken is answered with the message's end.
+    pub(crate) fn take(&mut self) -> Vec<Ingress> {
+        std::mem::take(&mut self.publishes)
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if let Some(ingress) = self.ingress.take() {
-            (ingress.reply)(Outcome::Unavailable);
+        drop(Answer::new(&self.listener, (0..self.publishes.len()).collect()));
+    }
+}
+
+/// The publishes of an offer whose turn has not come; they are answered even if it never comes.
+struct Unjudged<'a> {
+    listener: &'a Arc<dyn Listener>,
+    places: Range<usize>,
+}
+
+impl Unjudged<'_> {
+    /// The next one's answer.
+    fn answer(&mut self) -> Answer {
+        Answer::new(self.listener, self.places.next().into_iter().collect())
+    }
+}
+
+impl Drop for Unjudged<'_> {
+    fn drop(&mut self) {
+        drop(Answer::new(self.listener, self.places.clone().collect()));
+    }
+}
+
+/// New readings that follow each other, not yet with the journal.
+struct Run {
+    first: u64,
+    entries: Vec<Entry>,
+    answer: Answer,
+}
+
+impl Run {
+    fn new(listener: &Arc<dyn Listener>) -> Self {
+        Self { first: 0, entries: Vec::new(), answer: Answer::new(listener, Vec::new()) }
+    }
+
+    /// The next publish of `all` is this reading.
+    fn push(&mut self, sequence: u64, entry: Entry, all: &mut Unjudged<'_>) {
+        if self.entries.is_empty() {
+            self.first = sequence;
         }
+        self.entries.push(entry);
+        self.answer.places.extend(all.places.next());
     }
 }
 
@@ -197,9 +244,10 @@ pub(crate) struct Sign {
     pub(crate) _pass: Pass,
 }
 
-/// The journal answered an entry.
+/// The journal answered a run.
 struct Settled {
-    sequence: u64,
+    first: u64,
+    readings: u64,
     outcome: Result<(), AppendError>,
 }
 
@@ -242,26 +290,28 @@ impl Handler<Delivery> for DeviceActor {
 
     fn handle(&mut self, mut delivery: Delivery, _: &mut Self::Context) {
         self.last_active = Instant::now();
-        let Some(ingress) = delivery.take() else { return };
-        self.take(ingress);
+        let publishes = delivery.take();
+        self.take(publishes, &delivery.listener);
     }
 }
 
 impl StreamHandler<Settled> for DeviceActor {
-    fn handle(&mut self, Settled { sequence, outcome }: Settled, _: &mut Self::Context) {
+    fn handle(&mut self, Settled { first, readings, outcome }: Settled, _: &mut Self::Context) {
         self.last_active = Instant::now();
-        let answer = match outcome {
-            Ok(()) => Outcome::Repeated { sequence },
-            Err(_) => Outcome::Unavailable,
-        };
-        let next = self.device.as_mut().map(|device| device.settled(sequence, &outcome));
-        if next == Some(Next::Reload) {
-            let device = self.parts.slot.get().id;
-            tracing::warn!(%device, "journal was ahead of the device; its state is read again");
-            self.ready();
-        }
-        for waiter in self.waiters.remove(&sequence).unwrap_or_default() {
-            waiter.give(answer);
+        for sequence in first..first + readings {
+            let next = self.device.as_mut().map(|device| device.settled(sequence, &outcome));
+            if next == Some(Next::Reload) {
+                let device = self.parts.slot.get().id;
+                tracing::warn!(%device, "journal was ahead of the device; its state is read again");
+                self.ready();
+            }
+            if self.waiters.is_empty() {
+                continue;
+            }
+            let answer = if outcome.is_ok() { Outcome::Repeated { sequence } } else { Outcome::Unavailable };
+            for waiter in self.waiters.remove(&sequence).unwrap_or_default() {
+                waiter.give(answer);
+            }
         }
     }
 }
@@ -295,29 +345,40 @@ impl DeviceActor {
         }
     }
 
-    fn take(&mut self, mut ingress: Ingress) {
-        let reply = std::mem::replace(&mut ingress.reply, Box::new(|_| ()));
-        let answer = Answer(Some(reply));
+    fn take(&mut self, publishes: Vec<Ingress>, listener: &Arc<dyn Listener>) {
+        let mut all = Unjudged { listener, places: 0..publishes.len() };
         if self.ready().is_none() {
-            return answer.give(Outcome::Unavailable);
+            return;
         }
-        if ingress.step == Step::Release {
-            return self.release(&ingress, answer);
+        let mut run = Run::new(listener);
+        for ingress in publishes {
+            if ingress.step == Step::Release {
+                // What the same packet id brought before goes first.
+                self.hand_over(std::mem::replace(&mut run, Run::new(listener)));
+                self.release(&ingress, all.answer());
+                continue;
+            }
+            let Some(device) = self.device.as_mut() else { return };
+            let publish = Publish {
+                payload: &ingress.payload,
+                packet_id: ingress.packet_id,
+                duplicate: ingress.duplicate,
+                received_at_ms: ingress.received_at_ms,
+            };
+            match device.judge(publish, |message| self.parts.journal.find_message(&device.id, message)) {
+                Judgement::Repeat { sequence } => all.answer().give(Outcome::Repeated { sequence }),
+                Judgement::Await { sequence } => self.wait(sequence, all.answer()),
+                Judgement::Reject(reject) => self.quarantine(ingress, reject, all.answer()),
+                Judgement::Later => all.answer().give(Outcome::Unavailable),
+                Judgement::Take { draft, sequence } => {
+                    let Ingress { packet_id, exactly_once, received_at_ms, .. } = ingress;
+                    device.handed_over(sequence, packet_id, exactly_once, &draft);
+                    let entry = Entry { draft, packet_id, exactly_once, received_at_ms };
+                    run.push(sequence, entry, &mut all);
+                }
+            }
         }
-        let Some(device) = self.device.as_ref() else { return answer.give(Outcome::Unavailable) };
-        let publish = Publish {
-            payload: &ingress.payload,
-            packet_id: ingress.packet_id,
-            duplicate: ingress.duplicate,
-            received_at_ms: ingress.received_at_ms,
-        };
-        match device.judge(publish, |message| self.parts.journal.find_message(&device.id, message)) {
-            Judgement::Repeat { sequence } => answer.give(Outcome::Repeated { sequence }),
-            Judgement::Await { sequence } => self.wait(sequence, answer),
-            Judgement::Reject(reject) => self.quarantine(ingress, reject, answer),
-            Judgement::Take { draft, sequence } => self.hand_over(ingress, draft, sequence, answer),
-            Judgement::Later => answer.give(Outcome::Unavailable),
-        }
+        self.hand_over(run);
     }
 
     /// The device's rules with the newest configuration, read from the journal first where needed.
@@ -354,12 +415,11 @@ impl DeviceActor {
     }
 
     fn quarantine(&self, ingress: Ingress, reject: Reject, answer: Answer) {
-        let mut payload = ingress.payload;
-        payload.truncate(QUARANTINED_BYTES);
+        let kept = ingress.payload.len().min(QUARANTINED_BYTES);
         let refusal = Refusal {
             device: Some(self.parts.slot.get().id),
-            topic: ingress.topic,
-            payload,
+            topic: ingress.topic.as_ref().into(),
+            payload: ingress.payload.slice(..kept).into(),
             reject,
             received_at_ms: ingress.received_at_ms,
             reply: Box::new(move |stored| {
@@ -373,34 +433,42 @@ impl DeviceActor {
         drop(self.parts.journal.quarantine(refusal));
     }
 
-    fn hand_over(&mut self, ingress: Ingress, draft: Draft, sequence: u64, answer: Answer) {
-        let Some(device) = self.device.as_mut() else { return };
-        let Ok(permit) = self.outcomes.clone().try_reserve_owned() else { return };
+    /// Gives a run to the journal. If that has no room, the run was never taken.
+    fn hand_over(&mut self, run: Run) {
+        let Run { first, entries, answer } = run;
+        let readings = entries.len() as u64;
+        let (Some(device), 1..) = (self.device.as_mut(), readings) else { return };
+        let Ok(permit) = self.outcomes.clone().try_reserve_owned() else { return self.take_back(first) };
         let settlement = device.settlement;
         let entry = Append {
             device: device.id.clone(),
             epoch: device.epoch,
-            sequence,
-            draft: draft.clone(),
             settlement,
-            packet_id: ingress.packet_id,
-            exactly_once: ingress.exactly_once,
-            received_at_ms: ingress.received_at_ms,
+            sequence: first,
+            readings: entries,
             reply: Box::new(move |stored| {
                 // On the writer's thread: the acknowledgement does not wait for this actor's turn.
                 if stored.is_ok() {
-                    metrics::accepted(settlement);
-                    answer.give(Outcome::Accepted { sequence });
+                    metrics::accepted(settlement, readings);
+                    answer.give_each(|turn| Outcome::Accepted { sequence: first + turn });
                 } else {
                     drop(answer);
                 }
-                permit.send(Settled { sequence, outcome: stored.map(|_| ()) });
+                permit.send(Settled { first, readings, outcome: stored.map(|_| ()) });
             }),
         };
-        // A refused entry is dropped with its answer and its permit; the sequence has not moved.
-        if self.parts.journal.append(entry).is_ok() {
-            device.handed_over(sequence, ingress.packet_id, ingress.exactly_once, &draft);
+        // A refused entry is dropped with its answer and its permit.
+        if self.parts.journal.append(entry).is_err() {
+            self.take_back(first);
         }
+    }
+
+    fn take_back(&mut self, first: u64) {
+        if let Some(device) = self.device.as_mut() {
+            device.taken_back(first);
+        }
+        // Repeats of what was not taken are not taken either; their answers say `Unavailable`.
+        self.waiters.retain(|sequence, _| *sequence < first);
     }
 
     fn release(&mut self, ingress: &Ingress, answer: Answer) {

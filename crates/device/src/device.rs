@@ -147,6 +147,12 @@ impl Device {
         self.next = sequence + 1;
     }
 
+    /// The journal has no room for the newest ones, from this number on: they were never taken.
+    pub(crate) fn taken_back(&mut self, first: u64) {
+        self.in_flight.split_off(&first);
+        self.next = first;
+    }
+
     /// The journal answered the entry with this number.
     pub(crate) fn settled(&mut self, sequence: u64, outcome: &Result<(), AppendError>) -> Next {
         let entry = self.in_flight.remove(&sequence);

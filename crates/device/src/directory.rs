@@ -17,7 +17,7 @@ use windlass_journal::Journal;
 use windlass_reading::{DeviceId, Settlement};
 
 use crate::{
-    Config, Custody, Ingress, SignError, Spec,
+    Config, Custody, Ingress, Listener, SignError, Spec,
     actor::{Delivery, DeviceActor, Parts, Sign, Slot},
     gate::{Gate, Pass, Turned},
     metrics::{self, Cause},
@@ -53,15 +53,15 @@ struct Running {
     gate: Gate,
 }
 
-/// The publish was not taken. It comes back untouched, its reply not called.
-#[derive(Debug)]
+/// The last so many publishes of an offer were not taken: its listener never hears of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The device's mailbox is full: stop reading its socket for a while, then offer again.
-    Full(Ingress),
+    /// The device's mailbox is full: stop reading its socket for a while, then offer them again.
+    Full(usize),
     /// The device is not configured.
-    Unknown(Ingress),
+    Unknown(usize),
     /// No actor can run (shutdown).
-    Unavailable(Ingress),
+    Unavailable(usize),
 }
 
 impl Directory {
@@ -82,34 +82,53 @@ impl Directory {
         directory
     }
 
-    /// Gives a publish to its device's actor. Never waits.
+    /// Gives publishes to their device's actor, in order and in one message. Never waits. `listener` hears the outcome
+    /// of each that was taken, exactly once, by its place in `publishes`.
     ///
     /// # Errors
-    /// [`Refused`] gives the publish back.
-    pub fn offer(&self, device: &DeviceId, mut ingress: Ingress) -> Result<(), Refused> {
+    /// [`Refused`] says how many of the last ones were not taken.
+    pub fn offer(
+        &self,
+        device: &DeviceId,
+        mut publishes: Vec<Ingress>,
+        listener: &Arc<dyn Listener>,
+    ) -> Result<(), Refused> {
+        let offered = publishes.len();
+        if offered == 0 {
+            return Ok(());
+        }
         let entry = self.entry(device).filter(|e| e.configured.load(Ordering::Relaxed));
-        let Some(entry) = entry else { return Err(Refused::Unknown(ingress)) };
+        let Some(entry) = entry else { return Err(Refused::Unknown(offered)) };
         for _ in 0..ATTEMPTS {
-            let (address, pass) = match self.enter(&entry, self.0.config.mailbox) {
+            let (address, pass) = match self.enter(&entry, offered, self.0.config.mailbox) {
                 Ok(way) => way,
                 Err(Turned::Full) => {
                     metrics::mailbox_full();
-                    return Err(Refused::Full(ingress));
+                    return Err(Refused::Full(offered));
                 }
                 Err(Turned::Closed) => break,
             };
-            let mut back = match address.try_send(Delivery::new(ingress, pass)) {
-                Ok(()) => return Ok(()),
+            let granted = pass.messages();
+            // Of no use to the next attempt, where there is one: only what comes back from this one is.
+            let late = publishes.split_off(granted);
+            match address.try_send(Delivery::new(publishes, Arc::clone(listener), pass)) {
+                Ok(()) if granted == offered => return Ok(()),
+                Ok(()) => {
+                    metrics::mailbox_full();
+                    return Err(Refused::Full(offered - granted));
+                }
                 Err(SendError::Full(mut back)) => {
                     metrics::mailbox_full();
-                    return back.take().map_or(Ok(()), |ingress| Err(Refused::Full(ingress)));
+                    back.take();
+                    return Err(Refused::Full(offered));
                 }
-                Err(SendError::Closed(back)) => back,
-            };
-            let Some(again) = back.take() else { return Ok(()) };
-            ingress = again;
+                Err(SendError::Closed(mut back)) => {
+                    publishes = back.take();
+                    publishes.extend(late);
+                }
+            }
         }
-        Err(Refused::Unavailable(ingress))
+        Err(Refused::Unavailable(offered))
     }
 
     /// Signs `digest` with the device's custodial key. Waits its turn in the mailbox; dropping the future is harmless.
@@ -120,7 +139,7 @@ impl Directory {
         let entry = self.entry(device).ok_or(SignError::UnknownDevice)?;
         for _ in 0..ATTEMPTS {
             // Callers wait for their answer, so their number is the bound.
-            let Ok((address, pass)) = self.enter(&entry, usize::MAX) else { break };
+            let Ok((address, pass)) = self.enter(&entry, 1, usize::MAX) else { break };
             match address.send(Sign { digest, _pass: pass }).await {
                 Ok(result) => return result,
                 Err(MailboxError::Closed | MailboxError::Timeout) => {}
@@ -174,12 +193,12 @@ impl Directory {
         self.0.entries.get(device).map(|e| Arc::clone(&e))
     }
 
-    /// A live actor's address and the right to send it one message.
-    fn enter(&self, entry: &Entry, limit: usize) -> Result<(Addr<DeviceActor>, Pass), Turned> {
+    /// A live actor's address and the right to send it up to `wanted` messages.
+    fn enter(&self, entry: &Entry, wanted: usize, limit: usize) -> Result<(Addr<DeviceActor>, Pass), Turned> {
         let mut running = entry.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Running { address, gate }) = running.as_ref() {
             if address.connected() {
-                match gate.enter(limit) {
+                match gate.enter(wanted, limit) {
                     Ok(pass) => return Ok((address.clone(), pass)),
                     Err(Turned::Full) => return Err(Turned::Full),
                     Err(Turned::Closed) => {}
@@ -188,7 +207,7 @@ impl Directory {
             metrics::rebuilt(if gate.is_closed() { Cause::Idle } else { Cause::Fault });
         }
         let fresh = self.start(entry.slot.clone()).ok_or(Turned::Closed)?;
-        let way = (fresh.address.clone(), fresh.gate.enter(limit)?);
+        let way = (fresh.address.clone(), fresh.gate.enter(wanted, limit)?);
         *running = Some(fresh);
         Ok(way)
     }

@@ -19,9 +19,9 @@ const CLOSED: usize = usize::MAX;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gate(Arc<AtomicUsize>);
 
-/// The right to send one message. Dropping it (also by a panic) gives it back.
+/// The right to send so many messages as one. Dropping it (also by a panic) gives it back.
 #[derive(Debug)]
-pub(crate) struct Pass(Gate);
+pub(crate) struct Pass(Gate, usize);
 
 /// No pass was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +31,13 @@ pub(crate) enum Turned {
 }
 
 impl Gate {
-    /// A pass, unless `limit` of them are out or the actor has gone to rest.
-    pub(crate) fn enter(&self, limit: usize) -> Result<Pass, Turned> {
+    /// A pass for up to `wanted` messages, unless `limit` of them are on their way or the actor has gone to rest.
+    pub(crate) fn enter(&self, wanted: usize, limit: usize) -> Result<Pass, Turned> {
+        let limit = limit.min(CLOSED - 1);
+        let granted = |out: usize| wanted.min(limit.saturating_sub(out));
         self.0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |out| (out < limit.min(CLOSED - 1)).then(|| out + 1))
-            .map(|_| Pass(self.clone()))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |out| (granted(out) > 0).then(|| out + granted(out)))
+            .map(|out| Pass(self.clone(), granted(out)))
             .map_err(|out| if out == CLOSED { Turned::Closed } else { Turned::Full })
     }
 
@@ -50,9 +52,16 @@ impl Gate {
     }
 }
 
+impl Pass {
+    /// For how many messages it is.
+    pub(crate) fn messages(&self) -> usize {
+        self.1
+    }
+}
+
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.0.fetch_sub(self.1, Ordering::AcqRel);
     }
 }
 
@@ -63,19 +72,20 @@ mod tests {
     #[test]
     fn a_gate_closes_only_when_no_pass_is_out() {
         let gate = Gate::default();
-        let pass = gate.enter(2).unwrap();
+        let pass = gate.enter(1, 2).unwrap();
         assert!(!gate.close());
         drop(pass);
         assert!(gate.close() && gate.is_closed());
-        assert_eq!(gate.enter(2).unwrap_err(), Turned::Closed);
+        assert_eq!(gate.enter(1, 2).unwrap_err(), Turned::Closed);
     }
 
     #[test]
     fn a_gate_gives_no_more_passes_than_its_limit() {
         let gate = Gate::default();
-        let passes = [gate.enter(2).unwrap(), gate.enter(2).unwrap()];
-        assert_eq!(gate.enter(2).unwrap_err(), Turned::Full);
+        let passes = [gate.enter(1, 3).unwrap(), gate.enter(7, 3).unwrap()];
+        assert_eq!(passes.each_ref().map(Pass::messages), [1, 2]);
+        assert_eq!(gate.enter(1, 3).unwrap_err(), Turned::Full);
         drop(passes);
-        assert!(gate.enter(2).is_ok());
+        assert_eq!(gate.enter(1, 3).unwrap().messages(), 1);
     }
 }

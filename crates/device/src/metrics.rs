@@ -60,14 +60,14 @@ pub fn touch() {
 static EACH_READING: LazyLock<[Counter; 3]> =
     LazyLock::new(|| Settlement::ALL.map(|settlement| counter!(ACCEPTED, "settlement" => settlement.as_str())));
 
-pub(crate) fn accepted(settlement: Settlement) {
+pub(crate) fn accepted(settlement: Settlement, readings: u64) {
     let [direct, batch, anchor] = &*EACH_READING;
     let accepted = match settlement {
         Settlement::Direct => direct,
         Settlement::Batch => batch,
         Settlement::Anchor => anchor,
     };
-    accepted.increment(1);
+    accepted.increment(readings);
 }
 
 pub(crate) fn rejected(reject: Reject) {

@@ -17,7 +17,7 @@ use windlass_journal::{
 };
 use windlass_reading::{DeviceId, Format, Reject, Settlement};
 
-use crate::{Config, Custody, Directory, Ingress, Outcome, Refused, SignError, Spec, Step};
+use crate::{Config, Custody, Directory, Ingress, Listener, Outcome, Refused, SignError, Spec, Step};
 
 const PHRASE: &str = "test test test test test test test test test test test junk";
 
@@ -39,13 +39,12 @@ impl Fake {
             let expected = stored.len() as u64 + 1;
             let sequence = entry.sequence;
             let result = if sequence == expected {
-                let packet_id = entry.packet_id.unwrap_or(0);
-                stored.push(Recent {
-                    packet_id,
+                stored.extend((sequence..).zip(entry.readings).map(|(sequence, reading)| Recent {
+                    packet_id: reading.packet_id.unwrap_or(0),
                     sequence,
-                    payload: entry.draft.payload,
-                    unreleased: entry.exactly_once,
-                });
+                    payload: reading.draft.payload,
+                    unreleased: reading.exactly_once,
+                }));
                 Ok(Stored { sequence, arrival: sequence })
             } else {
                 Err(AppendError::OutOfOrder { expected, got: sequence })
@@ -128,20 +127,40 @@ fn directory(mailbox: usize) -> (Arc<Fake>, Directory) {
     (fake.clone(), Directory::new(fake, vec![spec()], custody, config))
 }
 
-fn ingress(payload: &str, packet_id: u16, duplicate: bool) -> (Ingress, oneshot::Receiver<Outcome>) {
-    let (answer, heard) = oneshot::channel();
-    let reply = Box::new(move |outcome| {
-        let _ = answer.send(outcome);
-    });
-    let (topic, payload) = ("devices/dock-7/readings".into(), payload.into());
+fn ingress(payload: &str, packet_id: u16, duplicate: bool) -> Ingress {
+    let (topic, payload) = ("devices/dock-7/readings".into(), payload.as_bytes().to_vec().into());
     let (step, packet_id, exactly_once) = (Step::Publish, Some(packet_id), false);
-    (Ingress { step, topic, payload, packet_id, duplicate, exactly_once, received_at_ms: 5, reply }, heard)
+    Ingress { step, topic, payload, packet_id, duplicate, exactly_once, received_at_ms: 5 }
 }
 
-fn offer(directory: &Directory, payload: &str, packet_id: u16, duplicate: bool) -> oneshot::Receiver<Outcome> {
-    let (ingress, heard) = ingress(payload, packet_id, duplicate);
-    directory.offer(&id(), ingress).unwrap();
-    heard
+/// What was heard of each place of an offer.
+struct Ears(Vec<Mutex<Option<oneshot::Sender<Outcome>>>>);
+
+impl Listener for Ears {
+    fn hear(&self, outcomes: &[(usize, Outcome)]) {
+        for (place, outcome) in outcomes {
+            let sender = self.0[*place].lock().unwrap().take().expect("heard once");
+            let _ = sender.send(*outcome);
+        }
+    }
+}
+
+type Heard = oneshot::Receiver<Outcome>;
+
+/// Offers several as one.
+fn offer_all(directory: &Directory, device: &DeviceId, publishes: Vec<Ingress>) -> (Result<(), Refused>, Vec<Heard>) {
+    let (senders, heard) = publishes.iter().map(|_| oneshot::channel()).map(|(s, h)| (Mutex::new(Some(s)), h)).unzip();
+    let listener: Arc<dyn Listener> = Arc::new(Ears(senders));
+    (directory.offer(device, publishes, &listener), heard)
+}
+
+fn offer_to(directory: &Directory, device: &DeviceId, publish: Ingress) -> Result<Heard, Refused> {
+    let (taken, mut heard) = offer_all(directory, device, vec![publish]);
+    taken.map(|()| heard.remove(0))
+}
+
+fn offer(directory: &Directory, payload: &str, packet_id: u16, duplicate: bool) -> Heard {
+    offer_to(directory, &id(), ingress(payload, packet_id, duplicate)).unwrap()
 }
 
 /// Lets every actor run until it waits.
@@ -225,19 +244,75 @@ async fn a_full_mailbox_gives_the_publish_back() {
     settle().await;
     let mut taken = 1;
     let back = loop {
-        let (ingress, _heard) = ingress("1", 2, false);
-        match directory.offer(&id(), ingress) {
-            Ok(()) => taken += 1,
+        match offer_to(&directory, &id(), ingress("1", 2, false)) {
+            Ok(_) => taken += 1,
             Err(refused) => break refused,
         }
         assert!(taken < 10, "the mailbox has no bound");
     };
-    assert!(matches!(back, Refused::Full(Ingress { packet_id: Some(2), .. })));
+    assert_eq!(back, Refused::Full(1));
     assert_eq!(taken, 3, "one was handled, two wait");
     settle().await;
     fake.commit();
     assert_eq!(first.await, Ok(Outcome::Accepted { sequence: 1 }));
     assert_eq!(fake.payloads().len(), taken);
+}
+
+#[actix::test]
+async fn an_offer_is_one_append_and_each_of_its_publishes_has_its_own_outcome() {
+    let (fake, directory) = directory(16);
+    let publishes = [("1", 1, false), ("x", 2, false), ("2", 3, false), ("1", 1, true)];
+    let (taken, heard) = offer_all(&directory, &id(), publishes.map(|(p, n, d)| ingress(p, n, d)).to_vec());
+    taken.unwrap();
+    settle().await;
+    assert_eq!(fake.queue.lock().unwrap().iter().map(|e| e.readings.len()).collect::<Vec<_>>(), [2]);
+    (fake.refusals.lock().unwrap().pop().unwrap().reply)(Ok(1));
+    fake.commit();
+    let outcomes = futures::future::join_all(heard).await.into_iter().map(Result::unwrap).collect::<Vec<_>>();
+    let [first, bad, second, repeat] = outcomes.try_into().unwrap();
+    assert_eq!((first, second), (Outcome::Accepted { sequence: 1 }, Outcome::Accepted { sequence: 2 }));
+    assert_eq!((bad, repeat), (Outcome::Rejected(Reject::BadCharacter), Outcome::Repeated { sequence: 1 }));
+}
+
+#[actix::test]
+async fn of_an_offer_that_does_not_fit_the_rest_comes_back() {
+    let (fake, directory) = directory(2);
+    let publishes = (1..=3).map(|n| ingress("1", n, false)).collect();
+    let (taken, mut heard) = offer_all(&directory, &id(), publishes);
+    assert_eq!(taken, Err(Refused::Full(1)));
+    settle().await;
+    fake.commit();
+    assert!(heard.pop().unwrap().await.is_err(), "nobody answers what was not taken");
+    for (heard, sequence) in heard.into_iter().zip(1..) {
+        assert_eq!(heard.await, Ok(Outcome::Accepted { sequence }));
+    }
+}
+
+#[actix::test]
+async fn a_full_journal_takes_nothing_of_an_offer_nor_its_repeats() {
+    let (fake, directory) = directory(16);
+    fake.full.store(true, Ordering::SeqCst);
+    let publishes = [("1", 1, false), ("2", 2, false), ("1", 1, true)].map(|(p, n, d)| ingress(p, n, d));
+    for heard in offer_all(&directory, &id(), publishes.to_vec()).1 {
+        assert_eq!(heard.await, Ok(Outcome::Unavailable));
+    }
+    fake.full.store(false, Ordering::SeqCst);
+    let heard = offer(&directory, "3", 3, false);
+    settle().await;
+    fake.commit();
+    assert_eq!(heard.await, Ok(Outcome::Accepted { sequence: 1 }));
+}
+
+#[actix::test]
+async fn a_fault_in_the_middle_of_an_offer_leaves_no_publish_unanswered() {
+    let (fake, directory) = directory(16);
+    fake.panics.store(true, Ordering::SeqCst);
+    let mut publishes = (1..=4).map(|n| ingress("1", n, false)).collect::<Vec<_>>();
+    // The run before it is handed over first, and that is where the fault is.
+    publishes[2].step = Step::Release;
+    for heard in offer_all(&directory, &id(), publishes).1 {
+        assert_eq!(heard.await, Ok(Outcome::Unavailable));
+    }
 }
 
 #[actix::test]
@@ -291,9 +366,8 @@ async fn entries_of_a_dead_actor_that_come_in_late_are_found_again() {
 async fn a_released_packet_id_is_free_for_the_same_code_again() {
     let (fake, directory) = directory(16);
     let exactly_once = |step, duplicate| {
-        let (ingress, heard) = ingress("1", 7, duplicate);
-        directory.offer(&id(), Ingress { step, exactly_once: true, ..ingress }).unwrap();
-        heard
+        let publish = ingress("1", 7, duplicate);
+        offer_to(&directory, &id(), Ingress { step, exactly_once: true, ..publish }).unwrap()
     };
     let first = exactly_once(Step::Publish, false);
     settle().await;
@@ -321,11 +395,11 @@ async fn a_reload_changes_adds_and_removes_devices() {
     assert_eq!(directory.sign(&other, B256::ZERO).await, Err(SignError::NoKey));
     let third = DeviceId::new("dock-9").unwrap();
     directory.replace(vec![spec(), Spec { id: third.clone(), key: Some(4), ..spec() }]);
-    assert!(matches!(directory.offer(&other, ingress("1", 1, false).0), Err(Refused::Unknown(_))));
+    assert_eq!(offer_to(&directory, &other, ingress("1", 1, false)).err(), Some(Refused::Unknown(1)));
     // What a removed device published before is still to be settled.
     directory.replace(vec![spec()]);
     assert_eq!(directory.len(), 1);
-    assert!(matches!(directory.offer(&third, ingress("1", 1, false).0), Err(Refused::Unknown(_))));
+    assert_eq!(offer_to(&directory, &third, ingress("1", 1, false)).err(), Some(Refused::Unknown(1)));
     assert!(directory.sign(&third, B256::ZERO).await.is_ok());
     assert_eq!(directory.sign(&DeviceId::new("never").unwrap(), B256::ZERO).await, Err(SignError::UnknownDevice));
 }

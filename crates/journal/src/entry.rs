@@ -7,26 +7,33 @@ use windlass_reading::{DeviceId, Draft, Reject, Settlement};
 /// Called once, on the writer's thread, after the commit (or its failure). Must not block.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, AppendError>) + Send>;
 
-/// A reading with its place in the device's sequence, to be made durable.
+/// Consecutive readings of one device, to be made durable: all of them or none.
 pub struct Append {
-    /// Whose reading.
+    /// Whose readings.
     pub device: DeviceId,
     /// The device's key generation.
     pub epoch: u32,
-    /// Must be the device's last stored sequence + 1.
+    /// How they will be settled.
+    pub settlement: Settlement,
+    /// Of the first: must be the device's last stored sequence + 1. The others follow it without a hole.
     pub sequence: u64,
+    /// In the order of their sequence numbers; at least one.
+    pub readings: Vec<Entry>,
+    /// Hears where the first one is stored.
+    pub reply: Reply<Stored>,
+}
+
+/// One reading of an [`Append`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
     /// Payload, time, message id.
     pub draft: Draft,
-    /// How it will be settled.
-    pub settlement: Settlement,
     /// The MQTT packet id of a QoS 1 publish, by which a redelivery is known after a restart.
     pub packet_id: Option<u16>,
     /// A QoS 2 publish: its packet id is kept until it is released, and frees any older one with the same id.
     pub exactly_once: bool,
     /// When the gateway received it, unix milliseconds.
     pub received_at_ms: u64,
-    /// Hears the outcome.
-    pub reply: Reply<Stored>,
 }
 
 /// The packet id of a QoS 2 publish may be used for another one from now on (PUBREL).
@@ -39,7 +46,7 @@ pub struct Release {
     pub reply: Reply<bool>,
 }
 
-/// A stored reading's place in the journal.
+/// The place in the journal of an [`Append`]'s first reading; the others follow it without a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
     /// The device's sequence number.
@@ -94,7 +101,11 @@ pub enum AppendError {
 
 impl fmt::Debug for Append {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Append").field("device", &self.device).field("sequence", &self.sequence).finish_non_exhaustive()
+        f.debug_struct("Append")
+            .field("device", &self.device)
+            .field("sequence", &self.sequence)
+            .field("readings", &self.readings.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -15,7 +15,7 @@ mod rows;
 mod sqlite;
 mod store;
 
-pub use entry::{Append, AppendError, Refusal, Refused, Release, Reply, Stored};
+pub use entry::{Append, AppendError, Entry, Refusal, Refused, Release, Reply, Stored};
 pub use error::Error;
 pub use ledger::{
     Account, Attempt, BatchDraft, Inclusion, Kind, OpenTransaction, Opened, RunDraft, Span, TransactionDraft,

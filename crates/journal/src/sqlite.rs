@@ -23,7 +23,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
-use self::writer::{Command, Writer};
+use self::writer::{Command, Waiting, Writer};
 use crate::{Append, Error, Refusal, Refused, Release, metrics::Backlog};
 
 /// The database file in `data_dir`.
@@ -39,7 +39,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How the engine is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Bound of the queue before the writer, in entries. When it is full, `append` gives the entry back.
+    /// Bound of the queue before the writer, in readings (and in other entries). When it is full, `append` gives the
+    /// entry back.
     pub queue: usize,
 }
 
@@ -61,6 +62,8 @@ pub struct Sqlite {
 struct Inner {
     /// Absent when opened for reading only.
     writer: Option<mpsc::Sender<Command>>,
+    /// Readings in the queue before the writer.
+    waiting: Arc<Waiting>,
     /// For short indexed reads on the accept path.
     point: Mutex<Connection>,
     /// For the chain's and the listings' longer reads.
@@ -100,7 +103,8 @@ impl Sqlite {
         let healthy = Arc::new(AtomicBool::new(true));
         let (sender, receiver) = mpsc::channel(options.queue);
         let (finished, done) = oneshot::channel();
-        let writer = Writer::new(connection, receiver, backlog.clone(), healthy.clone());
+        let waiting = Arc::new(Waiting::new(options.queue));
+        let writer = Writer::new(connection, receiver, waiting.clone(), backlog.clone(), healthy.clone());
         std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || {
@@ -111,6 +115,7 @@ impl Sqlite {
         Ok(Self {
             inner: Arc::new(Inner {
                 writer: Some(sender),
+                waiting,
                 point: Mutex::new(reader(&path)?),
                 scan: Mutex::new(reader(&path)?),
                 backlog,
@@ -132,6 +137,7 @@ impl Sqlite {
         Ok(Self {
             inner: Arc::new(Inner {
                 writer: None,
+                waiting: Arc::new(Waiting::new(0)),
                 point: Mutex::new(reader(&path)?),
                 scan: Mutex::new(scan),
                 backlog: Arc::default(),
@@ -178,7 +184,15 @@ impl Sqlite {
     }
 
     fn send_append(&self, entry: Append) -> Result<(), Refused<Append>> {
-        self.try_send(entry, Command::Append, |c| if let Command::Append(e) = c { Some(e) } else { None })
+        let readings = entry.readings.len();
+        if !self.inner.waiting.enter(readings) {
+            return Err(Refused::Full(entry));
+        }
+        let sent = self.try_send(entry, Command::Append, |c| if let Command::Append(e) = c { Some(e) } else { None });
+        if sent.is_err() {
+            self.inner.waiting.leave(readings);
+        }
+        sent
     }
 
     fn send_refusal(&self, entry: Refusal) -> Result<(), Refused<Refusal>> {

@@ -15,7 +15,7 @@ use crate::{
 /// `append` and `quarantine` never block and never reorder: two calls from one thread are stored in that order.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
-    /// Hands a reading to the writer. Its reply comes after the fsync.
+    /// Hands readings to the writer. Their reply comes after the fsync.
     ///
     /// # Errors
     /// [`Refused`] gives the entry back; nothing was stored and its reply was not called.

@@ -243,36 +243,14 @@ struct State {
 }
 
 impl Intake for Desk {
-    fn offer(&self, publish: Publish) -> Result<(), Refused> {
-        let mut state = self.state.lock().expect("no panic before");
-        let first = publish.payload.first().copied();
-        if first == Some(b'f') {
-            state.full += 1;
-            if !state.full.is_multiple_of(3) {
-                return Err(Refused::Full(publish));
-            }
-        }
-        let verdict = state.judge(&publish, first);
-        state.note(&publish, verdict);
-        let outbox = self.outbox.get().expect("set before the first connection").clone();
-        match first {
-            _ if publish.step == Step::Release => {
-                let _ = publish.reply.send(verdict);
-            }
-            Some(b'c') => return Err(Refused::Closed(publish)),
-            Some(b'd') => drop(publish.reply),
-            Some(b'l') => {
-                let state = self.state.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    let mut state = state.lock().expect("no panic before");
-                    state.tell(&outbox, publish.device.as_str(), verdict);
-                    let _ = publish.reply.send(verdict);
-                });
-            }
-            _ => {
-                state.tell(&outbox, publish.device.as_str(), verdict);
-                let _ = publish.reply.send(verdict);
+    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused> {
+        let mut publishes = publishes.into_iter();
+        while let Some(publish) = publishes.next() {
+            match self.take(publish) {
+                Ok(()) => {}
+                Err(Refused::Full(full)) => return Err(Refused::Full(full.into_iter().chain(publishes).collect())),
+                // The front answers what it gets back; the others must not suffer from their neighbour.
+                Err(closed) => drop(closed),
             }
         }
         Ok(())
@@ -282,6 +260,43 @@ impl Intake for Desk {
         let (device, topic) = (refusal.device.to_string(), refusal.topic);
         let event = Event::Refused { device, topic, reject: refusal.reject };
         self.state.lock().expect("no panic before").events.push(event);
+    }
+}
+
+impl Desk {
+    fn take(&self, publish: Publish) -> Result<(), Refused> {
+        let mut state = self.state.lock().expect("no panic before");
+        let first = publish.payload.first().copied();
+        if first == Some(b'f') {
+            state.full += 1;
+            if !state.full.is_multiple_of(3) {
+                return Err(Refused::Full(vec![publish]));
+            }
+        }
+        let verdict = state.judge(&publish, first);
+        state.note(&publish, verdict);
+        let outbox = self.outbox.get().expect("set before the first connection").clone();
+        match first {
+            _ if publish.step == Step::Release => {
+                publish.reply.send(verdict);
+            }
+            Some(b'c') => return Err(Refused::Closed(vec![publish])),
+            Some(b'd') => drop(publish.reply),
+            Some(b'l') => {
+                let state = self.state.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    let mut state = state.lock().expect("no panic before");
+                    state.tell(&outbox, publish.device.as_str(), verdict);
+                    publish.reply.send(verdict);
+                });
+            }
+            _ => {
+                state.tell(&outbox, publish.device.as_str(), verdict);
+                publish.reply.send(verdict);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -304,7 +319,7 @@ impl State {
             Verdict::Released { known } => Event::Released { device, packet_id, known },
             _ => Event::Published {
                 device,
-                topic: publish.topic.clone(),
+                topic: publish.topic.as_ref().to_owned(),
                 payload: publish.payload.to_vec(),
                 qos: publish.qos as u8,
                 packet_id,

@@ -11,7 +11,7 @@ enum Act {
     /// A publish or release whose verdict is awaited; QoS 0 has no answer.
     Await { answer: Option<(Answer, u16)> },
     /// A publish that the front refuses.
-    Refuse { answer: Option<(Answer, u16)> },
+    Refuse { answer: (Answer, u16) },
     /// The so-many-th awaited verdict comes, or its sender is dropped.
     Decide { nth: usize, verdict: Option<Verdict> },
     /// The client releases a packet id.
@@ -20,9 +20,8 @@ enum Act {
     Settle,
 }
 
-fn answers() -> impl Strategy<Value = Option<(Answer, u16)>> {
-    let kind = prop_oneof![Just(Answer::Puback), Just(Answer::Pubrec), Just(Answer::Pubcomp)];
-    prop::option::weighted(0.9, (kind, 1_u16..9))
+fn answers() -> impl Strategy<Value = (Answer, u16)> {
+    (prop_oneof![Just(Answer::Puback), Just(Answer::Pubrec), Just(Answer::Pubcomp)], 1_u16..9)
 }
 
 fn verdicts() -> impl Strategy<Value = Option<Verdict>> {
@@ -38,7 +37,7 @@ fn verdicts() -> impl Strategy<Value = Option<Verdict>> {
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
-        4 => answers().prop_map(|answer| Act::Await { answer }),
+        4 => prop::option::weighted(0.9, answers()).prop_map(|answer| Act::Await { answer }),
         1 => answers().prop_map(|answer| Act::Refuse { answer }),
         4 => (0_usize..4, verdicts()).prop_map(|(nth, verdict)| Act::Decide { nth, verdict }),
         1 => (1_u16..9).prop_map(|packet_id| Act::Release { packet_id }),
@@ -51,7 +50,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 struct Entry {
     answer: Option<(Answer, u16)>,
     code: Option<u8>,
-    reply: Option<oneshot::Sender<Verdict>>,
+    reply: Option<Reply>,
 }
 
 #[derive(Default)]
@@ -61,7 +60,7 @@ struct Model {
 }
 
 impl Model {
-    fn push(&mut self, answer: Option<(Answer, u16)>, code: Option<u8>, reply: Option<oneshot::Sender<Verdict>>) {
+    fn push(&mut self, answer: Option<(Answer, u16)>, code: Option<u8>, reply: Option<Reply>) {
         if let Some((Answer::Pubrec, packet_id)) = answer {
             self.unreleased.insert(packet_id);
         }
@@ -79,7 +78,7 @@ impl Model {
         });
         let reply = entry.reply.take();
         if let (Some(verdict), Some(reply)) = (verdict, reply) {
-            reply.send(verdict).unwrap();
+            reply.send(verdict);
         }
     }
 
@@ -136,17 +135,15 @@ proptest! {
         let version = if v5 { Version::V5 } else { Version::V3 };
         let hub = Hub::start(1, 1).unwrap();
         let (mut acks, mut model) = (Acks::default(), Model::default());
-        let received = Instant::now();
         for act in acts {
             match act {
                 Act::Await { answer } => {
-                    let (reply, verdict) = oneshot::channel();
-                    acks.push(Owed { answer, received, forward: None, outcome: Outcome::Awaited(verdict) });
+                    let reply = acks.await_verdict(answer, None);
                     model.push(answer, None, Some(reply));
                 }
                 Act::Refuse { answer } => {
-                    acks.push(Owed { answer, received, forward: None, outcome: Outcome::Refused(0x87, "foreign_topic") });
-                    model.push(answer, Some(0x87), None);
+                    acks.refuse(answer, 0x87, "foreign_topic");
+                    model.push(Some(answer), Some(0x87), None);
                 }
                 Act::Decide { nth, verdict } => model.decide(nth, verdict),
                 Act::Release { packet_id } => {

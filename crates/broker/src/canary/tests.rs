@@ -30,9 +30,11 @@ const RECEIPTS: &str = "devices/a/receipts";
 struct Counts(AtomicU64);
 
 impl Intake for Counts {
-    fn offer(&self, publish: Publish) -> Result<(), Refused> {
-        let sequence = self.0.fetch_add(1, Ordering::Relaxed) + 1;
-        let _ = publish.reply.send(Verdict::Accepted { sequence });
+    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused> {
+        for publish in publishes {
+            let sequence = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+            publish.reply.send(Verdict::Accepted { sequence });
+        }
         Ok(())
     }
 }

@@ -79,7 +79,7 @@ async fn a_reject_is_acknowledged_and_mqtt_5_says_why() {
     for version in [4, 5] {
         let mut client = bench.client(version, "a").await;
         client.publish("devices/a/readings", b"abc", Some(9)).await;
-        let _ = bench.publish().await.reply.send(Verdict::Rejected(Reject::BadCharacter));
+        bench.publish().await.reply.send(Verdict::Rejected(Reject::BadCharacter));
         let ack = client.packet().await.unwrap();
         if version == 4 {
             assert_eq!(ack, puback(9));
@@ -100,13 +100,13 @@ async fn what_is_not_stored_is_never_acknowledged_as_stored() {
         if unanswered {
             drop(publish);
         } else {
-            let _ = publish.reply.send(Verdict::Unavailable);
+            publish.reply.send(Verdict::Unavailable);
         }
         assert_eq!(code_of(&client.packet().await.unwrap()), 0x97);
     }
     let mut client = bench.client(4, "a").await;
     client.publish("devices/a/readings", b"1", Some(1)).await;
-    let _ = bench.publish().await.reply.send(Verdict::Unavailable);
+    bench.publish().await.reply.send(Verdict::Unavailable);
     client.publish("devices/a/readings", b"2", Some(2)).await;
     accept(bench.publish().await, 1);
     assert_eq!(client.packet().await.unwrap(), puback(2), "only the stored one is acknowledged");
@@ -139,7 +139,7 @@ async fn a_redelivery_carries_its_flag() {
     client.send(&again).await;
     let publish = bench.publish().await;
     assert!(publish.duplicate);
-    let _ = publish.reply.send(Verdict::Repeated { sequence: 1 });
+    publish.reply.send(Verdict::Repeated { sequence: 1 });
     assert_eq!(client.packet().await.unwrap(), puback(5));
 }
 
@@ -209,11 +209,11 @@ async fn an_exactly_once_publish_is_received_and_completed_only_when_both_are_du
         let release = bench.publish().await;
         assert_eq!((release.step, release.device.as_str(), release.packet_id), (Step::Release, "a", Some(7)));
         client.hears_only_a_pong().await;
-        let _ = release.reply.send(Verdict::Released { known: true });
+        release.reply.send(Verdict::Released { known: true });
         assert_eq!(client.packet().await.unwrap(), [0x70, 2, 0, 7]);
         // Again: the first PUBCOMP was lost.
         client.send(&pubrel(7)).await;
-        let _ = bench.publish().await.reply.send(Verdict::Released { known: false });
+        bench.publish().await.reply.send(Verdict::Released { known: false });
         let completed = client.packet().await.unwrap();
         assert_eq!(completed[..4], [0x70, if version == 5 { 4 } else { 2 }, 0, 7]);
         assert_eq!(completed.get(4), (version == 5).then_some(&0x92));
@@ -227,13 +227,13 @@ async fn a_refused_exactly_once_publish_ends_there_in_mqtt_5_and_goes_on_in_3_1_
     // More of them than a session may have open: each is over with its answer.
     for n in 0..600u16 {
         five.send(&crate::harness::publish(5, 0x34, "devices/a/readings", b"x", Some(n % 100 + 1))).await;
-        let _ = bench.publish().await.reply.send(Verdict::Rejected(Reject::BadCharacter));
+        bench.publish().await.reply.send(Verdict::Rejected(Reject::BadCharacter));
         let answer = five.packet().await.unwrap();
         assert_eq!((answer[0], answer[4]), (0x50, 0x99));
     }
     let mut three = bench.client(4, "b").await;
     three.send(&crate::harness::publish(4, 0x34, "devices/b/readings", b"x", Some(1))).await;
-    let _ = bench.publish().await.reply.send(Verdict::Rejected(Reject::BadCharacter));
+    bench.publish().await.reply.send(Verdict::Rejected(Reject::BadCharacter));
     assert_eq!(three.packet().await.unwrap(), [0x50, 2, 0, 1]);
 }
 
@@ -273,7 +273,7 @@ async fn a_topic_alias_stands_for_its_topic_within_its_connection() {
     accept(bench.publish().await, 1);
     client.send(&with_alias("", 8)).await;
     let publish = bench.publish().await;
-    assert_eq!((publish.topic.as_str(), &publish.payload[..]), ("devices/a/readings", &b"42"[..]));
+    assert_eq!((&*publish.topic, &publish.payload[..]), ("devices/a/readings", &b"42"[..]));
     for (topic, alias, code) in [("", 1, 0x82), ("devices/a/readings", 9, 0x94), ("devices/a/readings", 0, 0x82)] {
         let mut client = bench.client(5, "a").await;
         client.send(&with_alias(topic, alias)).await;
@@ -297,7 +297,7 @@ async fn a_reason_comes_in_words_where_the_client_wants_them_and_has_room() {
         client.send(&connect_saying("a", properties)).await;
         assert_eq!(code_of(&client.packet().await.unwrap()), 0);
         client.publish("devices/a/readings", b"1", Some(7)).await;
-        let _ = bench.publish().await.reply.send(Verdict::Rejected(Reject::BadCheckDigit));
+        bench.publish().await.reply.send(Verdict::Rejected(Reject::BadCheckDigit));
         assert_eq!(client.packet().await.unwrap(), expected, "{properties:02x?}");
     }
 }

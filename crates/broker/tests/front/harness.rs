@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    iter,
     net::SocketAddr,
     path::Path,
     sync::{
@@ -38,11 +39,15 @@ pub struct Desk {
 }
 
 impl Intake for Desk {
-    fn offer(&self, publish: Publish) -> Result<(), Refused> {
-        if self.full.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
-            return Err(Refused::Full(publish));
+    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused> {
+        let mut publishes = publishes.into_iter();
+        while let Some(publish) = publishes.next() {
+            if self.full.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+                return Err(Refused::Full(iter::once(publish).chain(publishes).collect()));
+            }
+            self.publishes.send(publish).map_err(|e| Refused::Closed(vec![e.0]))?;
         }
-        self.publishes.send(publish).map_err(|e| Refused::Closed(e.0))
+        Ok(())
     }
 
     fn refused(&self, refusal: Refusal) {
@@ -301,6 +306,6 @@ pub fn puback(packet_id: u8) -> Vec<u8> {
 
 pub fn accept(publish: Publish, sequence: u64) -> Bytes {
     let payload = publish.payload.clone();
-    let _ = publish.reply.send(Verdict::Accepted { sequence });
+    publish.reply.send(Verdict::Accepted { sequence });
     payload
 }

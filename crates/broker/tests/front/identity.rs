@@ -30,7 +30,7 @@ async fn the_articles_scanner_comes_in_by_client_id_where_the_listener_names_it(
     client.send(&bytes).await;
     drop(client);
     let reading = bench.publish().await;
-    assert_eq!((reading.topic.as_str(), &reading.payload[..]), ("5446078", &b"0012345"[..]));
+    assert_eq!((&*reading.topic, &reading.payload[..]), ("5446078", &b"0012345"[..]));
     // Only that one.
     let mut other = Client::open(bench.addresses[1], 4).await;
     other.send(&connect(4, "a", None, 0)).await;

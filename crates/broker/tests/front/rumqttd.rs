@@ -446,7 +446,7 @@ async fn a_release_ends_its_own_delivery_in_any_order() {
             device.send(&[0x62, 2, 0, n]).await;
             let release = bench.publish().await;
             assert_eq!((release.step, release.packet_id), (Step::Release, Some(n.into())));
-            let _ = release.reply.send(Verdict::Released { known: true });
+            release.reply.send(Verdict::Released { known: true });
             assert_eq!(device.packet().await.unwrap(), [0x70, 2, 0, n]);
         }
     }

@@ -8,8 +8,8 @@ use windlass_reading::{DeviceId, Draft, Format, Reject, Settlement};
 
 use super::*;
 use crate::{
-    AppendError, Attempt, BatchDraft, DeviceRow, Filter, Inclusion, Journal, Kind, Ledger, Listing, Release, RunDraft,
-    SessionRow, Sessions, Span, State, Stored, TransactionDraft,
+    AppendError, Attempt, BatchDraft, DeviceRow, Entry, Filter, Inclusion, Journal, Kind, Ledger, Listing, Release,
+    RunDraft, SessionRow, Sessions, Span, State, Stored, TransactionDraft,
 };
 
 fn id(name: &str) -> DeviceId {
@@ -40,6 +40,15 @@ fn append(journal: &Sqlite, name: &str, settlement: Settlement, sequence: u64) -
     append_packet(journal, name, settlement, sequence, (9, false))
 }
 
+fn entry(sequence: u64, (packet_id, exactly_once): (u16, bool)) -> Entry {
+    Entry {
+        draft: Draft { observed_at_ms: 5, payload: sequence.to_string().into_bytes(), message_id: None },
+        packet_id: Some(packet_id),
+        exactly_once,
+        received_at_ms: 1_000 + sequence,
+    }
+}
+
 /// With a packet id, and whether it was QoS 2.
 fn append_packet(journal: &Sqlite, name: &str, settlement: Settlement, sequence: u64, packet: (u16, bool)) -> Outcome {
     let (reply, outcome) = mpsc::channel();
@@ -47,12 +56,9 @@ fn append_packet(journal: &Sqlite, name: &str, settlement: Settlement, sequence:
         .append(Append {
             device: id(name),
             epoch: 1,
-            sequence,
-            draft: Draft { observed_at_ms: 5, payload: sequence.to_string().into_bytes(), message_id: None },
             settlement,
-            packet_id: Some(packet.0),
-            exactly_once: packet.1,
-            received_at_ms: 1_000 + sequence,
+            sequence,
+            readings: vec![entry(sequence, packet)],
             reply: Box::new(move |r| reply.send(r).unwrap()),
         })
         .unwrap();
@@ -108,6 +114,46 @@ async fn sequences_are_stored_in_order_and_a_gap_is_refused() {
     assert_eq!(gap.recv().unwrap(), Err(AppendError::OutOfOrder { expected: 2, got: 3 }));
     assert_eq!(second.recv().unwrap().unwrap().sequence, 2);
     assert_eq!(stranger.recv().unwrap(), Err(AppendError::UnknownDevice));
+}
+
+/// Readings of "a" from `sequence` on, each with its message id.
+fn append_run(journal: &Sqlite, sequence: u64, messages: &[&str]) -> Outcome {
+    let (reply, outcome) = mpsc::channel();
+    let named = |(sequence, message): (u64, &&str)| {
+        let mut entry = entry(sequence, (9, false));
+        entry.draft.message_id = Some((*message).to_owned());
+        entry
+    };
+    journal
+        .append(Append {
+            device: id("a"),
+            epoch: 1,
+            settlement: Settlement::Anchor,
+            sequence,
+            readings: (sequence..).zip(messages).map(named).collect(),
+            reply: Box::new(move |r| reply.send(r).unwrap()),
+        })
+        .unwrap();
+    outcome
+}
+
+#[tokio::test]
+async fn readings_of_one_append_are_stored_together_or_not_at_all() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    let (first, doubled, second) = (
+        append_run(&journal, 1, &["x", "y", "z"]),
+        append_run(&journal, 4, &["p", "q", "y", "r"]),
+        append_run(&journal, 4, &["p", "q"]),
+    );
+    assert_eq!(first.recv().unwrap(), Ok(Stored { sequence: 1, arrival: 1 }));
+    assert!(matches!(doubled.recv().unwrap(), Err(AppendError::Unavailable(_))));
+    assert_eq!(second.recv().unwrap(), Ok(Stored { sequence: 4, arrival: 4 }));
+    assert!(append_run(&journal, 6, &[]).recv().unwrap().is_err());
+    assert_eq!(append_run(&journal, 6, &["s"]).recv().unwrap(), Ok(Stored { sequence: 6, arrival: 6 }));
+    assert_eq!(journal.unsettled_count(), 6);
+    let rows = journal.readings(Filter::default()).await.unwrap();
+    assert_eq!(rows.iter().map(|r| r.reading.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
 }
 
 fn release(journal: &Sqlite, name: &str, packet_id: u16) -> Result<bool, AppendError> {

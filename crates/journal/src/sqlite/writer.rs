@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -17,11 +17,11 @@ use tokio::sync::mpsc;
 use windlass_reading::DeviceId;
 
 use crate::{
-    Append, AppendError, Error, Refusal, Release, Reply, Stored,
+    Append, AppendError, Entry, Error, Refusal, Release, Reply, Stored,
     metrics::{self, Backlog},
 };
 
-/// Most entries in one commit: bounds the time that the first of them waits for the last.
+/// Readings and other entries after which a group is full: bounds the time that the first of them waits for the last.
 const GROUP: usize = 8_192;
 /// Prepared statements kept; more than this program has.
 const STATEMENTS: usize = 64;
@@ -37,6 +37,35 @@ pub(super) enum Command {
     Release(Release),
     Write(Job),
     Close,
+}
+
+impl Command {
+    /// How much of a group it is.
+    fn weight(&self) -> usize {
+        if let Self::Append(entry) = self { entry.readings.len() } else { 1 }
+    }
+}
+
+/// How many readings are in the queue, and how many may be. One run may stand alone however long it is.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    readings: AtomicUsize,
+    bound: usize,
+}
+
+impl Waiting {
+    pub(super) fn new(bound: usize) -> Self {
+        Self { readings: AtomicUsize::new(0), bound }
+    }
+
+    pub(super) fn enter(&self, readings: usize) -> bool {
+        let fits = |waiting: usize| (waiting == 0 || waiting + readings <= self.bound).then_some(waiting + readings);
+        self.readings.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    pub(super) fn leave(&self, readings: usize) {
+        self.readings.fetch_sub(readings, Ordering::Relaxed);
+    }
 }
 
 /// What a group changes outside the database; applied only after its commit.
@@ -68,6 +97,7 @@ enum Answer {
 pub(super) struct Writer {
     connection: Connection,
     queue: mpsc::Receiver<Command>,
+    waiting: Arc<Waiting>,
     devices: Devices,
     backlog: Arc<Backlog>,
     healthy: Arc<AtomicBool>,
@@ -77,23 +107,39 @@ impl Writer {
     pub(super) fn new(
         connection: Connection,
         queue: mpsc::Receiver<Command>,
+        waiting: Arc<Waiting>,
         backlog: Arc<Backlog>,
         healthy: Arc<AtomicBool>,
     ) -> Self {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Self { connection, queue, devices: Devices::default(), backlog, healthy }
+        Self { connection, queue, waiting, devices: Devices::default(), backlog, healthy }
     }
 
     pub(super) fn run(mut self) {
-        let mut group = Vec::new();
-        while self.queue.blocking_recv_many(&mut group, GROUP) > 0 {
+        while let Some(first) = self.queue.blocking_recv() {
+            let group = self.gather(first);
             let closing = group.iter().any(|c| matches!(c, Command::Close));
-            self.commit(std::mem::take(&mut group));
+            self.commit(group);
             if closing {
                 // Refuse what comes later, store what is already queued.
                 self.queue.close();
             }
         }
+    }
+
+    /// The next group: what is queued now, up to its bound.
+    fn gather(&mut self, first: Command) -> Vec<Command> {
+        let mut weight = first.weight();
+        let mut group = vec![first];
+        while weight < GROUP
+            && let Ok(next) = self.queue.try_recv()
+        {
+            weight += next.weight();
+            group.push(next);
+        }
+        let readings = group.iter().map(|c| if let Command::Append(entry) = c { entry.readings.len() } else { 0 });
+        self.waiting.leave(readings.sum());
+        group
     }
 
     fn commit(&mut self, group: Vec<Command>) {
@@ -113,7 +159,7 @@ impl Writer {
                     let insert = insert.as_mut().map_err(|e| unavailable(e));
                     let begun = begun.as_ref().map_err(|e| AppendError::Unavailable(e.clone()));
                     let stored = begun.and(insert).and_then(|insert| self.devices.insert(connection, insert, &entry));
-                    effects.backlog += i64::from(stored.is_ok());
+                    effects.backlog += if stored.is_ok() { entry.readings.len() as i64 } else { 0 };
                     answers.push(Answer::Appended(entry.reply, stored));
                 }
                 Command::Refuse(entry) => {
@@ -164,27 +210,48 @@ impl Devices {
         entry: &Append,
     ) -> Result<Stored, AppendError> {
         let row = self.expect(connection, &entry.device, entry.sequence)?;
-        if let (true, Some(packet_id)) = (entry.exactly_once, entry.packet_id) {
+        let mut first = None;
+        for (sequence, reading) in (entry.sequence..).zip(&entry.readings) {
+            match self.insert_one(connection, insert, (row, sequence), entry, reading) {
+                Ok(arrival) => first = first.or(Some(arrival)),
+                Err(error) => {
+                    undo(connection, first);
+                    return Err(error);
+                }
+            }
+        }
+        let stored = first.ok_or_else(|| AppendError::Unavailable("an append of no readings".into()))?;
+        if let Some(known) = self.0.get_mut(&entry.device) {
+            known.last_sequence += entry.readings.len() as u64;
+        }
+        Ok(Stored { sequence: entry.sequence, arrival: stored as u64 })
+    }
+
+    fn insert_one(
+        &mut self,
+        connection: &Connection,
+        insert: &mut CachedStatement<'_>,
+        (row, sequence): (i64, u64),
+        entry: &Append,
+        reading: &Entry,
+    ) -> Result<i64, AppendError> {
+        if let (true, Some(packet_id)) = (reading.exactly_once, reading.packet_id) {
             self.free(connection, &entry.device, packet_id)?;
         }
-        let arrival = insert
+        insert
             .insert(params![
                 row,
-                entry.sequence as i64,
+                sequence as i64,
                 entry.epoch,
-                entry.draft.observed_at_ms as i64,
-                entry.received_at_ms as i64,
+                reading.draft.observed_at_ms as i64,
+                reading.received_at_ms as i64,
                 entry.settlement.as_str(),
-                entry.packet_id,
-                entry.draft.message_id,
-                entry.draft.payload,
-                entry.exactly_once,
+                reading.packet_id,
+                reading.draft.message_id,
+                reading.draft.payload,
+                reading.exactly_once,
             ])
-            .map_err(|e| unavailable(&e))?;
-        if let Some(known) = self.0.get_mut(&entry.device) {
-            known.last_sequence = entry.sequence;
-        }
-        Ok(Stored { sequence: entry.sequence, arrival: arrival as u64 })
+            .map_err(|e| unavailable(&e))
     }
 
     /// The device's row, if `sequence` is its next.
@@ -214,6 +281,17 @@ impl Devices {
         let known = find(connection, device).map_err(|e| unavailable(&e))?.ok_or(AppendError::UnknownDevice)?;
         self.0.insert(device.clone(), known);
         Ok(known)
+    }
+}
+
+/// Takes back the readings of an append whose later one failed: they are the newest, and nobody has heard of them.
+fn undo(connection: &Connection, first: Option<i64>) {
+    let Some(first) = first else { return };
+    let undone =
+        connection.prepare_cached("DELETE FROM readings WHERE arrival >= ?1").and_then(|mut s| s.execute([first]));
+    if undone.is_err() {
+        // Then the whole group must go: its commit finds no transaction and fails.
+        let _ = connection.execute_batch("ROLLBACK");
     }
 }
 

@@ -1,13 +1,13 @@
 //! Between the broker and the device actors: publishes go in, verdicts and receipts come back.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::json;
 use windlass_broker::{Identity, Intake, Outbox, Publish, Qos, Refusal, Refused, Step, User, Verdict};
-use windlass_device::{Directory, Ingress, Outcome};
+use windlass_device::{Directory, Ingress, Listener, Outcome};
 use windlass_journal::{Journal, Sqlite};
 use windlass_reading::{DeviceId, Reject, Settlement};
 
@@ -36,33 +36,21 @@ impl Gate {
 }
 
 impl Intake for Gate {
-    fn offer(&self, publish: Publish) -> Result<(), Refused> {
-        let device = publish.device.clone();
-        // The reply may be called on the journal's thread, and a refused publish must be given back whole: whoever
-        // comes first takes it out of the slot.
-        let (topic, payload) = (publish.topic.clone(), publish.payload.to_vec());
-        let (packet_id, duplicate, received_at_ms) = (publish.packet_id, publish.duplicate, publish.received_at_ms);
-        let exactly_once = publish.qos == Qos::ExactlyOnce;
-        let step = match publish.step {
-            Step::Publish => windlass_device::Step::Publish,
-            Step::Release => windlass_device::Step::Release,
-        };
-        let slot = Arc::new(Mutex::new(Some(publish)));
-        let (answer, outbox, directory) = (slot.clone(), self.outbox.clone(), self.directory.clone());
-        let reply = Box::new(move |outcome| {
-            let Some(publish) = take(&answer) else { return };
-            if let Some(outbox) = outbox.get() {
-                tell(outbox, &publish, outcome, &directory);
-            }
-            let _ = publish.reply.send(verdict(outcome));
+    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused> {
+        let Some(device) = publishes.first().map(|publish| publish.device.clone()) else { return Ok(()) };
+        let offered = publishes.iter().map(ingress).collect();
+        let waiting = Arc::new(Waiting {
+            publishes: Mutex::new(publishes.into_iter().map(Some).collect()),
+            device: device.clone(),
+            outbox: self.outbox.clone(),
+            directory: self.directory.clone(),
         });
-        let ingress = Ingress { step, topic, payload, packet_id, duplicate, exactly_once, received_at_ms, reply };
-        let Err(refused) = self.directory.offer(&device, ingress) else { return Ok(()) };
-        let Some(publish) = take(&slot) else { return Ok(()) };
+        let listener: Arc<dyn Listener> = waiting.clone();
+        let Err(refused) = self.directory.offer(&device, offered, &listener) else { return Ok(()) };
         Err(match refused {
-            windlass_device::Refused::Full(_) => Refused::Full(publish),
-            windlass_device::Refused::Unknown(_) => Refused::Unknown(publish),
-            windlass_device::Refused::Unavailable(_) => Refused::Closed(publish),
+            windlass_device::Refused::Full(count) => Refused::Full(waiting.last(count)),
+            windlass_device::Refused::Unknown(count) => Refused::Unknown(waiting.last(count)),
+            windlass_device::Refused::Unavailable(count) => Refused::Closed(waiting.last(count)),
         })
     }
 
@@ -90,8 +78,58 @@ impl Intake for Gate {
     }
 }
 
-fn take(slot: &Mutex<Option<Publish>>) -> Option<Publish> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// The publishes of one offer, until their outcomes are heard.
+struct Waiting {
+    publishes: Mutex<Vec<Option<Publish>>>,
+    device: DeviceId,
+    outbox: Arc<OnceLock<Outbox>>,
+    directory: Directory,
+}
+
+impl Waiting {
+    /// The last ones, which nothing will be heard of.
+    fn last(&self, count: usize) -> Vec<Publish> {
+        let mut publishes = self.publishes();
+        let from = publishes.len().saturating_sub(count);
+        publishes.drain(from..).flatten().collect()
+    }
+
+    fn publishes(&self) -> MutexGuard<'_, Vec<Option<Publish>>> {
+        self.publishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listener for Waiting {
+    fn hear(&self, outcomes: &[(usize, Outcome)]) {
+        let mut heard = Vec::with_capacity(outcomes.len());
+        {
+            let mut publishes = self.publishes();
+            let take = |(place, outcome): &(usize, Outcome)| Some((publishes.get_mut(*place)?.take()?, *outcome));
+            heard.extend(outcomes.iter().filter_map(take));
+        }
+        if let Some(outbox) = self.outbox.get() {
+            tell(outbox, &self.device, &heard, &self.directory);
+        }
+        // The oldest last: that is what the session waits for.
+        for (publish, outcome) in heard.into_iter().rev() {
+            publish.reply.send(verdict(outcome));
+        }
+    }
+}
+
+fn ingress(publish: &Publish) -> Ingress {
+    Ingress {
+        step: match publish.step {
+            Step::Publish => windlass_device::Step::Publish,
+            Step::Release => windlass_device::Step::Release,
+        },
+        topic: publish.topic.clone(),
+        payload: publish.payload.clone(),
+        packet_id: publish.packet_id,
+        duplicate: publish.duplicate,
+        exactly_once: publish.qos == Qos::ExactlyOnce,
+        received_at_ms: publish.received_at_ms,
+    }
 }
 
 fn verdict(outcome: Outcome) -> Verdict {
@@ -104,31 +142,31 @@ fn verdict(outcome: Outcome) -> Verdict {
     }
 }
 
-/// The device's own topics hear what became of its publish.
-fn tell(outbox: &Outbox, publish: &Publish, outcome: Outcome, directory: &Directory) {
-    match outcome {
-        Outcome::Accepted { sequence } | Outcome::Repeated { sequence } => {
-            let topic = format!("devices/{}/receipts", publish.device);
-            if !outbox.wants(&topic) {
-                return;
+/// The device's own topics hear what became of its publishes.
+fn tell(outbox: &Outbox, device: &DeviceId, heard: &[(Publish, Outcome)], directory: &Directory) {
+    let receipts = format!("devices/{device}/receipts");
+    let wanted = outbox.wants(&receipts);
+    for (publish, outcome) in heard {
+        match outcome {
+            Outcome::Accepted { sequence } | Outcome::Repeated { sequence } if wanted => {
+                let receipt = json!({
+                    "device": device,
+                    "sequence": sequence,
+                    "payload": crate::rows::payload(publish.payload.trim_ascii()),
+                    "state": "accepted",
+                    "settlement": directory.settlement_of(device).map(Settlement::as_str),
+                    "batch": null,
+                    "tx": null,
+                    "block": null,
+                    "at": publish.received_at_ms,
+                });
+                outbox.tell(receipts.clone(), receipt.to_string().into(), Qos::AtLeastOnce);
             }
-            let receipt = json!({
-                "device": publish.device,
-                "sequence": sequence,
-                "payload": crate::rows::payload(publish.payload.trim_ascii()),
-                "state": "accepted",
-                "settlement": directory.settlement_of(&publish.device).map(Settlement::as_str),
-                "batch": null,
-                "tx": null,
-                "block": null,
-                "at": publish.received_at_ms,
-            });
-            outbox.tell(topic, receipt.to_string().into(), Qos::AtLeastOnce);
+            Outcome::Rejected(reject) => {
+                tell_error(outbox, device, &publish.topic, *reject, publish.received_at_ms);
+            }
+            _ => {}
         }
-        Outcome::Rejected(reject) => {
-            tell_error(outbox, &publish.device, &publish.topic, reject, publish.received_at_ms);
-        }
-        Outcome::Released { .. } | Outcome::Unavailable => {}
     }
 }
 
