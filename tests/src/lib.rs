@@ -12,13 +12,17 @@
 )]
 
 mod audit;
+mod devices;
 mod mqtt;
+mod pool;
 mod program;
 mod site;
 mod web;
 
 pub use audit::assert_consistent;
+pub use devices::{exact, stubborn};
 pub use mqtt::{Client, Protocol};
+pub use pool::{Fault, Moment, Of, Pool};
 pub use program::{Program, anvil, windlass};
 pub use site::{SECRET, Site, free_ports, until};
 pub use web::{get, rpc};

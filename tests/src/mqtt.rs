@@ -54,7 +54,12 @@ impl Client {
 
     /// Connects with a clean session; the CONNACK's code, or `None` when the socket was closed instead.
     pub fn connect(port: u16, protocol: Protocol, id: &str, credentials: Option<(&str, &str)>) -> (Self, Option<u8>) {
-        let mut client = Self::open(port, protocol).expect("the broker listens");
+        Self::open(port, protocol).expect("the broker listens").introduce(id, credentials)
+    }
+
+    /// Sends CONNECT on a fresh socket.
+    pub fn introduce(mut self, id: &str, credentials: Option<(&str, &str)>) -> (Self, Option<u8>) {
+        let protocol = self.protocol;
         let mut body = Vec::new();
         text(&mut body, b"MQTT");
         let flags = if credentials.is_some() { 0xC2 } else { 0x02 };
@@ -67,12 +72,12 @@ impl Client {
             text(&mut body, user.as_bytes());
             text(&mut body, password.as_bytes());
         }
-        client.send(&packet(0x10, &body));
-        let code = client.read().map(|(first, body)| {
+        self.send(&packet(0x10, &body));
+        let code = self.read().map(|(first, body)| {
             assert_eq!(first, 0x20, "the first answer is a CONNACK");
             body[1]
         });
-        (client, code)
+        (self, code)
     }
 
     pub fn send(&mut self, bytes: &[u8]) {

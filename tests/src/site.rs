@@ -43,7 +43,10 @@ pub struct Site {
     /// The listener that takes device 5446078 by its client id.
     pub bare: u16,
     pub http: u16,
+    /// The node's own port; the gateway may be behind a [`Pool`](crate::Pool).
     pub rpc: u16,
+    /// Seconds between two blocks.
+    pub block_seconds: f64,
     node: Option<Program>,
     pub gateway: Option<Program>,
 }
@@ -117,7 +120,7 @@ max_wait = "300ms"
             }
         }
         fs::write(dir.path().join("windlass.toml"), text).unwrap();
-        Self { dir, mqtt, bare, http, rpc, node: None, gateway: None }
+        Self { dir, mqtt, bare, http, rpc, block_seconds: 1.0, node: None, gateway: None }
     }
 
     /// A site whose node runs, whose contract is deployed and whose gateway is ready.
@@ -149,7 +152,8 @@ max_wait = "300ms"
     /// Starts the node, or starts it again with the state that it left.
     pub fn start_node(&mut self) {
         let mut command = Command::new(anvil());
-        command.args(["--host", "127.0.0.1", "--block-time", "1", "--silent", "--port", &self.rpc.to_string()]);
+        let block_time = self.block_seconds.to_string();
+        command.args(["--host", "127.0.0.1", "--block-time", &block_time, "--silent", "--port", &self.rpc.to_string()]);
         command.arg("--state").arg(self.path("anvil.json"));
         self.node = Some(Program::start(&mut command, &self.path("anvil.log")));
         until("the node answers", || rpc(self.rpc, "eth_chainId", json!([])));

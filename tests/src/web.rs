@@ -24,15 +24,20 @@ pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
     exchange(port, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
 }
 
-/// The result of a JSON-RPC call to the node; `None` when it does not answer.
-pub fn rpc(port: u16, method: &str, params: Value) -> Option<Value> {
+/// The whole answer to a JSON-RPC call, error or result; `None` when the node does not answer.
+pub(crate) fn call(port: u16, method: &str, params: Value) -> Option<Value> {
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
     let request = format!(
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
     let (_, text) = exchange(port, &request)?;
-    let answer: Value = serde_json::from_str(&text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// The result of a JSON-RPC call to the node; `None` when it does not answer.
+pub fn rpc(port: u16, method: &str, params: Value) -> Option<Value> {
+    let answer = call(port, method, params)?;
     assert!(answer.get("error").is_none(), "{method}: {answer}");
     answer.get("result").cloned()
 }

@@ -7,72 +7,10 @@ use std::{
     time::Duration,
 };
 
-use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent};
+use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent, exact, stubborn};
 
-/// A device that never gives up: an unanswered publish is sent again with the same packet id and DUP, until it is
-/// acknowledged. Gives what was acknowledged, in order.
-fn stubborn(port: u16, id: &str, stop: &AtomicBool) -> Vec<(String, String)> {
-    let topic = format!("devices/{id}/readings");
-    let mut acknowledged = Vec::new();
-    let mut client: Option<Client> = None;
-    let mut sent_before = false;
-    while !stop.load(Ordering::Relaxed) || sent_before {
-        let Some(connected) = &mut client else {
-            client = Client::open(port, Protocol::V311).and_then(|_| {
-                let (client, code) = Client::connect(port, Protocol::V311, id, Some((id, SECRET)));
-                (code == Some(0)).then_some(client)
-            });
-            thread::sleep(Duration::from_millis(20));
-            continue;
-        };
-        let n = acknowledged.len() as u16 + 1;
-        let payload = format!("0{n}");
-        match connected.publish_and_wait(&topic, payload.as_bytes(), n, sent_before) {
-            Some(_) => {
-                acknowledged.push((id.to_owned(), payload));
-                sent_before = false;
-                thread::sleep(Duration::from_millis(15));
-            }
-            None => {
-                client = None;
-                sent_before = true;
-            }
-        }
-    }
-    acknowledged
-}
-
-/// A QoS 2 device that never gives up, scans the same code again and again and uses the same packet id each time, so
-/// that only PUBREL tells two readings from a repeat. Gives what was completed.
-fn exact(port: u16, id: &str, stop: &AtomicBool) -> Vec<(String, String)> {
-    let topic = format!("devices/{id}/readings");
-    let mut completed = Vec::new();
-    let mut client: Option<Client> = None;
-    let (mut sent_before, mut received) = (false, false);
-    while !stop.load(Ordering::Relaxed) || sent_before || received {
-        let Some(connected) = &mut client else {
-            client = Client::open(port, Protocol::V5).and_then(|_| {
-                let (client, code) = Client::connect(port, Protocol::V5, id, Some((id, SECRET)));
-                (code == Some(0)).then_some(client)
-            });
-            thread::sleep(Duration::from_millis(20));
-            continue;
-        };
-        if !received {
-            match connected.publish_exactly_once(&topic, b"42", 1, sent_before) {
-                Some(0) => (sent_before, received) = (false, true),
-                Some(code) => panic!("{code:#x}"),
-                None => (sent_before, client) = (true, None),
-            }
-        } else if connected.release(1).is_some() {
-            completed.push((id.to_owned(), "42".to_owned()));
-            received = false;
-        } else {
-            client = None;
-        }
-    }
-    completed
-}
+/// Between two readings of a device.
+const PAUSE: Duration = Duration::from_millis(15);
 
 #[test]
 fn kill_nine_loses_nothing_and_doubles_nothing() {
@@ -86,7 +24,7 @@ fn kill_nine_loses_nothing_and_doubles_nothing() {
     let stop = AtomicBool::new(false);
     let port = site.mqtt;
     let acknowledged: Vec<_> = thread::scope(|scope| {
-        let mut devices: Vec<_> = ids.iter().map(|id| scope.spawn(|| stubborn(port, id, &stop))).collect();
+        let mut devices: Vec<_> = ids.iter().map(|id| scope.spawn(|| stubborn(port, id, PAUSE, &stop))).collect();
         devices.push(scope.spawn(|| exact(port, "k-exact", &stop)));
         for pause_ms in [1_500, 700, 400, 1_100, 50, 900] {
             thread::sleep(Duration::from_millis(pause_ms));
@@ -110,7 +48,7 @@ fn a_clean_stop_under_load_loses_nothing_and_a_start_settles_the_rest() {
     let stop = AtomicBool::new(false);
     let port = site.mqtt;
     let acknowledged: Vec<_> = thread::scope(|scope| {
-        let devices: Vec<_> = ids.iter().map(|id| scope.spawn(|| stubborn(port, id, &stop))).collect();
+        let devices: Vec<_> = ids.iter().map(|id| scope.spawn(|| stubborn(port, id, PAUSE, &stop))).collect();
         for _ in 0..2 {
             thread::sleep(Duration::from_millis(1_200));
             site.terminate();

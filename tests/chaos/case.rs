@@ -1,0 +1,127 @@
+//! One case: a site, its faults, and the audit.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use windlass_tests::{Of, Pool, Site, assert_consistent, free_ports, rpc, stubborn, until};
+
+use crate::seed::{DEPTH, Plan, Second};
+
+/// Between two readings of a device.
+const PAUSE: Duration = Duration::from_millis(15);
+/// Between two blocks, in seconds.
+const BLOCK: f64 = 0.25;
+/// More than the deepest reorg: what is final must not be undone.
+const CONFIRMATIONS: u64 = DEPTH + 2;
+/// The gateway asks for nothing at the point within this time only if it cannot be reached.
+const REACHED: Duration = Duration::from_secs(30);
+
+/// Runs the case; gives the number of readings. Panics when the story does not hold.
+pub(crate) fn run(plan: &Plan) -> usize {
+    let id = |n: usize| format!("c-{n}");
+    let (first, second, third) = (id(1), id(2), id(3));
+    let mut site = Site::new(&[
+        (&first, plan.settlement, "digits"),
+        (&second, plan.settlement, "digits"),
+        (&third, "anchor", "digits"),
+    ]);
+    site.block_seconds = BLOCK;
+    let ports: [u16; 2] = free_ports();
+    let urls: Vec<_> = ports[..plan.nodes].iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
+    site.edit_config(&format!("[\"http://127.0.0.1:{}\"]", site.rpc), &json!(urls).to_string());
+    site.edit_config(
+        "confirmations = 2",
+        &format!("confirmations = {CONFIRMATIONS}\npoll_interval = \"50ms\"\nrequest_timeout = \"2s\""),
+    );
+    site.start_node();
+    let pools: Vec<Pool> = ports[..plan.nodes].iter().map(|port| Pool::start(*port, site.rpc)).collect();
+    site.deploy();
+    site.start();
+    site.until_ready();
+
+    let stop = AtomicBool::new(false);
+    let port = site.mqtt;
+    let acknowledged: Vec<_> = thread::scope(|scope| {
+        let devices: Vec<_> =
+            [&first, &second, &third].map(|id| scope.spawn(|| stubborn(port, id, PAUSE, &stop))).into_iter().collect();
+        let troubled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trouble(plan, &mut site, &pools)));
+        stop.store(true, Ordering::Relaxed);
+        if let Err(panic) = troubled {
+            // The devices end only with a gateway that answers.
+            for pool in &pools {
+                pool.disarm();
+            }
+            if site.gateway.is_none() {
+                site.start();
+            }
+            drop(devices.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>());
+            std::panic::resume_unwind(panic);
+        }
+        devices.into_iter().flat_map(|d| d.join().unwrap()).collect()
+    });
+    for pool in &pools {
+        pool.heal();
+    }
+    site.until_final(acknowledged.len());
+    assert_consistent(&site, &acknowledged);
+    for pool in &pools {
+        assert_eq!(pool.refused("replacement"), 0, "a bump that the pool does not take");
+        assert_eq!(pool.refused("slots"), 0, "more than an account's slots");
+    }
+    acknowledged.len()
+}
+
+/// The kill, the node's answers after it, the reorg, and the second kill.
+fn trouble(plan: &Plan, site: &mut Site, pools: &[Pool]) {
+    // Devices are registered and funded, and something has been settled, before the trap is set.
+    until("every device has settled something", || {
+        let rows = site.readings();
+        (1..=3).all(|n| rows.iter().any(|r| r["device"] == format!("c-{n}") && r["tx"] != json!(null))).then_some(())
+    });
+    match plan.second {
+        Second::Sound => {}
+        Second::Lags(blocks) => pools[1].lag(blocks),
+        Second::LiesBy(by) => pools[1].lie_about_nonces(by),
+    }
+    pools[0].trap(plan.point.of, plan.point.moment);
+    spring(plan, site, &pools[0]);
+    site.kill();
+    pools[0].disarm();
+    for pool in pools {
+        pool.fail("eth_sendRawTransaction", plan.reply.1.iter().copied());
+    }
+    site.start();
+    if plan.reorg > 0 {
+        thread::sleep(plan.load);
+        reorganize(site, plan.reorg);
+    }
+    thread::sleep(plan.load);
+    if let Some(after) = plan.again {
+        thread::sleep(after);
+        site.kill();
+        site.start();
+    }
+}
+
+/// Waits until the gateway has run into the trap; makes the market jump where that is what leads there.
+fn spring(plan: &Plan, site: &Site, pool: &Pool) {
+    let begun = Instant::now();
+    let mut base_fee = 3_000_000_000u64;
+    while !pool.sprung() {
+        assert!(begun.elapsed() < REACHED, "{} was not within reach", plan.point.name);
+        if plan.point.of == Of::Replacement && base_fee < 40_000_000_000 {
+            rpc(site.rpc, "anvil_setNextBlockBaseFeePerGas", json!([format!("{base_fee:#x}")])).unwrap();
+            base_fee = base_fee * 5 / 4;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Another branch of the same length takes the place of the last blocks; their transactions are not in it.
+fn reorganize(site: &Site, depth: u64) {
+    rpc(site.rpc, "anvil_reorg", json!([depth, []])).unwrap();
+}
