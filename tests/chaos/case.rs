@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::json;
-use windlass_tests::{Of, Pool, Site, assert_consistent, free_ports, rpc, stubborn, until};
+use windlass_tests::{Fault, Of, Pool, Site, assert_consistent, free_ports, rpc, stubborn, until};
 
 use crate::seed::{DEPTH, Plan, Second};
 
@@ -22,13 +22,19 @@ const REACHED: Duration = Duration::from_secs(30);
 
 /// Runs the case; gives the number of readings. Panics when the story does not hold.
 pub(crate) fn run(plan: &Plan) -> usize {
-    let id = |n: usize| format!("c-{n}");
-    let (first, second, third) = (id(1), id(2), id(3));
-    let mut site = Site::new(&[
-        (&first, plan.settlement, "digits"),
-        (&second, plan.settlement, "digits"),
-        (&third, "anchor", "digits"),
+    let site = &mut Site::new(&[
+        ("c-1", plan.settlement, "digits"),
+        ("c-2", plan.settlement, "digits"),
+        ("c-3", "anchor", "digits"),
     ]);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(plan, site)));
+    let logs = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
+    std::fs::create_dir_all(&logs).unwrap();
+    std::fs::write(logs.join(format!("{}.log", plan.seed)), site.log()).unwrap();
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn play(plan: &Plan, site: &mut Site) -> usize {
     site.block_seconds = BLOCK;
     let ports: [u16; 2] = free_ports();
     let urls: Vec<_> = ports[..plan.nodes].iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
@@ -47,8 +53,8 @@ pub(crate) fn run(plan: &Plan) -> usize {
     let port = site.mqtt;
     let acknowledged: Vec<_> = thread::scope(|scope| {
         let devices: Vec<_> =
-            [&first, &second, &third].map(|id| scope.spawn(|| stubborn(port, id, PAUSE, &stop))).into_iter().collect();
-        let troubled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trouble(plan, &mut site, &pools)));
+            ["c-1", "c-2", "c-3"].map(|id| scope.spawn(|| stubborn(port, id, PAUSE, &stop))).into_iter().collect();
+        let troubled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trouble(plan, site, &pools)));
         stop.store(true, Ordering::Relaxed);
         if let Err(panic) = troubled {
             // The devices end only with a gateway that answers.
@@ -67,7 +73,7 @@ pub(crate) fn run(plan: &Plan) -> usize {
         pool.heal();
     }
     site.until_final(acknowledged.len());
-    assert_consistent(&site, &acknowledged);
+    assert_consistent(site, &acknowledged);
     for pool in &pools {
         assert_eq!(pool.refused("replacement"), 0, "a bump that the pool does not take");
         assert_eq!(pool.refused("slots"), 0, "more than an account's slots");
@@ -94,9 +100,11 @@ fn trouble(plan: &Plan, site: &mut Site, pools: &[Pool]) {
     for pool in pools {
         pool.fail("eth_sendRawTransaction", plan.reply.1.iter().copied());
     }
+    blind(plan, pools);
     site.start();
     if plan.reorg > 0 {
         thread::sleep(plan.load);
+        blind(plan, pools);
         reorganize(site, plan.reorg);
     }
     thread::sleep(plan.load);
@@ -107,17 +115,27 @@ fn trouble(plan: &Plan, site: &mut Site, pools: &[Pool]) {
     }
 }
 
+/// Receipts cannot be had for a while, which says nothing about the transactions.
+fn blind(plan: &Plan, pools: &[Pool]) {
+    let faults = [Fault::BadGateway, Fault::RequestLost, Fault::Refused("header not found")];
+    for pool in pools {
+        pool.fail("eth_getBlockReceipts", faults.into_iter().cycle().take(plan.blind));
+    }
+}
+
 /// Waits until the gateway has run into the trap; makes the market jump where that is what leads there.
 fn spring(plan: &Plan, site: &Site, pool: &Pool) {
     let begun = Instant::now();
-    let mut base_fee = 3_000_000_000u64;
+    // What is offered in a cheap block is stuck in a dear one.
+    let mut market = [1_000_000_000u64, 80_000_000_000].into_iter().cycle();
     while !pool.sprung() {
         assert!(begun.elapsed() < REACHED, "{} was not within reach", plan.point.name);
-        if plan.point.of == Of::Replacement && base_fee < 40_000_000_000 {
-            rpc(site.rpc, "anvil_setNextBlockBaseFeePerGas", json!([format!("{base_fee:#x}")])).unwrap();
-            base_fee = base_fee * 5 / 4;
+        if plan.point.of == Of::Replacement {
+            let base_fee = format!("{:#x}", market.next().unwrap());
+            rpc(site.rpc, "anvil_setNextBlockBaseFeePerGas", json!([base_fee])).unwrap();
+            thread::sleep(Duration::from_millis(1_200));
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(50));
     }
 }
 

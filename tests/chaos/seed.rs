@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) reorg: u64,
     /// What the second node does wrong, where there is one.
     pub(crate) second: Second,
+    /// So many looks at a block's receipts fail after the restart, and again in the reorg.
+    pub(crate) blind: usize,
     /// Readings keep coming for so long after the restart.
     pub(crate) load: Duration,
     /// Killed once more after this long, at no point in particular.
@@ -84,6 +86,7 @@ impl Plan {
             // Nine depths against eight points: every pair comes within 72 seeds.
             reorg: seed % (DEPTH + 1),
             second,
+            blind: pick(random.below(4), 4),
             load: Duration::from_millis(300 + random.below(700)),
             again: (random.below(2) == 0).then(|| Duration::from_millis(random.below(1_500))),
         }

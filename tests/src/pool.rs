@@ -337,16 +337,19 @@ impl Pool {
         let Some((account, tx)) = transaction(params) else { return self.forward("eth_sendRawTransaction", params) };
         let latest = web::rpc(self.inner.backend, "eth_getTransactionCount", json!([account, "latest"]));
         let Some(next) = latest.map(|n| quantity(&n)) else { return Reply::Nothing };
-        let mut state = self.state();
         let nonce = tx.nonce();
         let offer = Pooled {
             hash: *tx.tx_hash(),
             max_fee: tx.max_fee_per_gas(),
             tip: tx.max_priority_fee_per_gas().unwrap_or_default(),
         };
+        // geth takes the transactions of blocks that a reorg removed back into its pool; anvil forgets them and others.
+        let there = web::rpc(self.inner.backend, "eth_getTransactionByHash", json!([offer.hash]));
+        let forgotten = there.is_some_and(|tx| tx.is_null());
+        let mut state = self.state();
         let refusal = {
             let mine = state.pending.entry(account).or_default();
-            mine.retain(|nonce, _| *nonce >= next);
+            mine.retain(|nonce, pooled| *nonce >= next && !(forgotten && pooled.hash == offer.hash));
             refusal(mine, next, nonce, offer)
         };
         if let Some((rule, text)) = refusal {

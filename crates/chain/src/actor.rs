@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, AtomicResponse, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 
-use crate::Worker;
+use crate::{Order, Worker};
 
 /// Mailbox bound. Ticks come from the actor itself, one at a time; only operators' commands queue.
 const MAILBOX: usize = 16;
@@ -84,6 +84,19 @@ impl Handler<Drain> for ChainActor {
             },
             false,
         )
+    }
+}
+
+/// Do what an operator asks for. Answers with what was done, or why not.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<String, String>")]
+pub struct Obey(pub Order);
+
+impl Handler<Obey> for ChainActor {
+    type Result = AtomicResponse<Self, Result<String, String>>;
+
+    fn handle(&mut self, Obey(order): Obey, _: &mut Self::Context) -> Self::Result {
+        self.with_worker(async |worker| worker.obey(order).await, Err("the chain side has ended".into()))
     }
 }
 

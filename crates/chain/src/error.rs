@@ -19,6 +19,16 @@ pub enum Error {
         /// What the last node said.
         text: String,
     },
+    /// The nodes say different things about an account that the journal has no history of. Tried again.
+    #[error("the nodes disagree on the next nonce of {account}: {low} to {high}")]
+    Disagree {
+        /// Whose nonce.
+        account: Address,
+        /// The lowest answer.
+        low: u64,
+        /// The highest.
+        high: u64,
+    },
     /// A node's answer has an impossible value.
     #[error("{0}: the node's answer makes no sense")]
     Answer(&'static str),

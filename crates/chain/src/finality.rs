@@ -25,6 +25,27 @@ pub(crate) struct Step {
     pub(crate) jumped: bool,
 }
 
+/// What the follower has seen and nobody has acted on yet. It stays until that has succeeded: a look-up that fails says
+/// nothing about the chain.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    pub(crate) removed: Vec<B256>,
+    pub(crate) added: VecDeque<BlockId>,
+    pub(crate) jumped: bool,
+}
+
+impl Unread {
+    pub(crate) fn note(&mut self, step: Step) {
+        if step.jumped {
+            *self = Self { jumped: true, ..Self::default() };
+        } else {
+            self.added.retain(|block| !step.removed.contains(&block.hash));
+            self.removed.extend(step.removed);
+        }
+        self.added.extend(step.added);
+    }
+}
+
 /// The canonical chain's newest blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Follower {
@@ -41,7 +62,9 @@ impl Follower {
     pub(crate) async fn step(&mut self, nodes: &Nodes) -> Result<Step, Error> {
         let latest = nodes.latest().await?;
         let Some(head) = self.head() else { return Ok(self.jump(latest)) };
-        if latest.hash == head.hash {
+        // The head, or an older block: then the node is behind. A chain that really became shorter shows it with its
+        // next block.
+        if self.recent.iter().any(|block| block.hash == latest.hash) {
             return Ok(Step::default());
         }
         if latest.number > head.number.saturating_add(LONGEST_WALK) {
@@ -130,6 +153,19 @@ mod tests {
         assert_eq!(follower.is_canonical(3, block(3, 0, 0).hash), Some(false));
         assert_eq!(follower.is_canonical(3, block(3, 1, 1).hash), Some(true));
         assert_eq!(follower.is_canonical(0, B256::ZERO), None);
+    }
+
+    #[test]
+    fn what_was_not_read_stays_until_it_is_no_longer_canonical() {
+        let mut unread = Unread::default();
+        unread.note(Step { removed: vec![], added: vec![block(2, 0, 0), block(3, 0, 0)], jumped: false });
+        let removed = vec![block(3, 0, 0).hash];
+        unread.note(Step { removed: removed.clone(), added: vec![block(3, 1, 0), block(4, 1, 1)], jumped: false });
+        assert_eq!(unread.removed, removed);
+        assert_eq!(unread.added, [block(2, 0, 0), block(3, 1, 0), block(4, 1, 1)]);
+        unread.note(Step { removed: vec![block(4, 1, 1).hash], added: vec![block(900, 1, 1)], jumped: true });
+        assert!(unread.jumped && unread.removed.is_empty());
+        assert_eq!(unread.added, [block(900, 1, 1)]);
     }
 
     #[tokio::test]

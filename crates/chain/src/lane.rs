@@ -17,6 +17,8 @@ use crate::{Error, fees::Fees};
 
 /// geth and reth keep this many executable transactions of one account.
 pub(crate) const SLOTS: usize = 16;
+/// A plain transfer.
+pub(crate) const TRANSFER_GAS: u64 = 21_000;
 
 /// Signs with device keys; implemented where the devices live.
 #[async_trait]
@@ -79,6 +81,10 @@ pub(crate) struct Open {
     pub(crate) attempted_at_block: u64,
     /// When the newest attempt was last sent; `None`: never by this process.
     pub(crate) sent: Option<Instant>,
+    /// A node says that the nonce is used.
+    pub(crate) passed: bool,
+    /// Too cheap even to wait in a pool: to be replaced at once.
+    pub(crate) underpriced: bool,
 }
 
 impl Open {
@@ -104,6 +110,14 @@ pub(crate) struct Lane {
     pub(crate) trouble: Option<String>,
     /// The next replacement would cost more than `max_fee`.
     pub(crate) fee_capped: bool,
+    /// What a transaction would have cost that the account could not pay; nothing new until the balance is this high.
+    pub(crate) needs_wei: Option<U256>,
+    /// Most readings in its next batch, after one that reverted.
+    pub(crate) narrowed: Option<usize>,
+    /// An operator wants nothing new from it.
+    pub(crate) paused: bool,
+    /// Its lowest nonce without inclusion, and the block at which it became that.
+    pub(crate) lowest: Option<(u64, u64)>,
 }
 
 impl Lane {
@@ -119,12 +133,49 @@ impl Lane {
             balance_checked: None,
             trouble: None,
             fee_capped: false,
+            needs_wei: None,
+            narrowed: None,
+            paused: false,
+            lowest: None,
         }
+    }
+
+    /// What a transaction of this much gas may cost at most.
+    pub(crate) fn cost(request: &Request, fees: Fees) -> U256 {
+        request.value + U256::from(request.gas) * U256::from(fees.max_fee_wei)
+    }
+
+    /// Whether the account has the money for what it last lacked, or at least some.
+    pub(crate) fn is_solvent(&self) -> bool {
+        self.balance_wei.is_none_or(|balance| !balance.is_zero() && self.needs_wei.is_none_or(|needs| balance >= needs))
+    }
+
+    /// A batch of so many readings was included. A reverted one is tried again by halves, so that one bad reading ends up
+    /// alone; each success doubles the size again.
+    pub(crate) fn note_batch(&mut self, readings: usize, success: bool, most: usize) {
+        self.narrowed = if success {
+            self.narrowed.map(|size| size.saturating_mul(2)).filter(|size| *size < most)
+        } else {
+            Some((readings / 2).max(1))
+        };
     }
 
     /// Transactions without inclusion.
     pub(crate) fn in_flight(&self) -> usize {
         self.open.values().filter(|o| o.inclusion.is_none()).count()
+    }
+
+    /// The nonce that is stuck by its price at this block, if one is. Only the lowest one can be, the ones above wait for
+    /// it; and it is not to blame for the time in which it waited itself.
+    pub(crate) fn stuck(&mut self, head: u64, patience: u64) -> Option<u64> {
+        let (nonce, open) = self.open.iter().find(|(_, o)| o.inclusion.is_none())?;
+        let since = match self.lowest {
+            Some((lowest, since)) if lowest == *nonce => since,
+            _ => head,
+        };
+        self.lowest = Some((*nonce, since));
+        let patient = head < since.max(open.attempted_at_block).saturating_add(patience);
+        (open.sent.is_some() && (open.underpriced || !patient)).then_some(*nonce)
     }
 
     /// Whether another transaction fits into the nodes' pools.
@@ -137,17 +188,18 @@ impl Lane {
         self.open.values().any(|o| wanted(&o.kind))
     }
 
-    /// Signs a request at the lane's next nonce.
+    /// Signs a request at this nonce.
     pub(crate) async fn attempt(
         &self,
         request: &Request,
+        nonce: u64,
         chain_id: u64,
         fees: Fees,
         devices: &dyn Signatory,
     ) -> Result<Attempt, Error> {
         let transaction = TxEip1559 {
             chain_id,
-            nonce: self.next_nonce,
+            nonce,
             gas_limit: request.gas,
             max_fee_per_gas: fees.max_fee_wei.into(),
             max_priority_fee_per_gas: fees.tip_wei.into(),
@@ -171,7 +223,30 @@ impl Lane {
         let mut transaction = signed.strip_signature();
         transaction.max_fee_per_gas = fees.max_fee_wei.into();
         transaction.max_priority_fee_per_gas = fees.tip_wei.into();
-        self.sign(transaction, fees, devices).await
+        let attempt = self.sign(transaction, fees, devices).await?;
+        Ok(Attempt { cancel: old.cancel, ..attempt })
+    }
+
+    /// Signs what takes the nonce of `old` and does nothing.
+    pub(crate) async fn cancellation(
+        &self,
+        old: &Attempt,
+        fees: Fees,
+        devices: &dyn Signatory,
+    ) -> Result<Attempt, Error> {
+        let signed = Signed::<TxEip1559>::decode_2718(&mut old.raw.as_ref())
+            .map_err(|_| Error::Answer("journaled transaction"))?;
+        let transaction = TxEip1559 {
+            gas_limit: TRANSFER_GAS,
+            max_fee_per_gas: fees.max_fee_wei.into(),
+            max_priority_fee_per_gas: fees.tip_wei.into(),
+            to: TxKind::Call(self.account),
+            value: U256::ZERO,
+            input: Bytes::new(),
+            ..signed.strip_signature()
+        };
+        let attempt = self.sign(transaction, fees, devices).await?;
+        Ok(Attempt { cancel: true, ..attempt })
     }
 
     async fn sign(&self, transaction: TxEip1559, fees: Fees, devices: &dyn Signatory) -> Result<Attempt, Error> {
@@ -182,6 +257,7 @@ impl Lane {
             raw: signed.encoded_2718().into(),
             max_fee_wei: fees.max_fee_wei,
             tip_wei: fees.tip_wei,
+            cancel: false,
         })
     }
 }
@@ -202,8 +278,7 @@ mod tests {
     #[tokio::test]
     async fn a_replacement_differs_only_in_its_fees() {
         let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap();
-        let mut lane = Lane::new(key.address(), Signer::Submitter(key));
-        lane.next_nonce = 5;
+        let lane = Lane::new(key.address(), Signer::Submitter(key));
         let request = Request {
             to: TxKind::Call(Address::repeat_byte(3)),
             value: U256::from(9),
@@ -213,7 +288,7 @@ mod tests {
         };
         let low = Fees { max_fee_wei: 100, tip_wei: 10 };
         let high = Fees { max_fee_wei: 200, tip_wei: 20 };
-        let first = lane.attempt(&request, 31337, low, &NoDevices).await.unwrap();
+        let first = lane.attempt(&request, 5, 31337, low, &NoDevices).await.unwrap();
         let second = lane.replacement(&first, high, &NoDevices).await.unwrap();
         let decode = |a: &Attempt| Signed::<TxEip1559>::decode_2718(&mut a.raw.as_ref()).unwrap().strip_signature();
         let mut expected = decode(&first);
@@ -221,5 +296,54 @@ mod tests {
         expected.max_priority_fee_per_gas = 20;
         assert_eq!(decode(&second), expected);
         assert_ne!(first.hash, second.hash);
+        let cancellation =
+            lane.cancellation(&second, Fees { max_fee_wei: 300, tip_wei: 30 }, &NoDevices).await.unwrap();
+        let decoded = decode(&cancellation);
+        assert_eq!((decoded.nonce, decoded.to, decoded.value), (5, TxKind::Call(lane.account), U256::ZERO));
+        assert_eq!((decoded.input.len(), decoded.gas_limit, decoded.chain_id), (0, TRANSFER_GAS, 31337));
+        assert!(cancellation.cancel && !second.cancel);
+    }
+
+    #[test]
+    fn a_transaction_is_stuck_only_by_its_own_waiting() {
+        let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap();
+        let mut lane = Lane::new(key.address(), Signer::Submitter(key));
+        let open = Open {
+            id: 1,
+            kind: Kind::Fill,
+            batch: None,
+            readings: 0,
+            received_at_ms: Vec::new(),
+            attempts: Vec::new(),
+            inclusion: None,
+            created_at_ms: 0,
+            attempted_at_block: 10,
+            sent: Some(Instant::now()),
+            passed: false,
+            underpriced: false,
+        };
+        lane.open.insert(5, open.clone());
+        lane.open.insert(6, open.clone());
+        assert_eq!([10, 11, 12, 13].map(|head| lane.stuck(head, 3)), [None, None, None, Some(5)]);
+        lane.open.remove(&5);
+        assert_eq!([20, 22, 23].map(|head| lane.stuck(head, 3)), [None, None, Some(6)]);
+        lane.open.insert(6, Open { attempted_at_block: 23, ..open.clone() });
+        assert_eq!([23, 25, 26].map(|head| lane.stuck(head, 3)), [None, None, Some(6)]);
+        lane.open.insert(6, Open { attempted_at_block: 26, underpriced: true, ..open });
+        assert_eq!(lane.stuck(26, 3), Some(6));
+    }
+
+    #[test]
+    fn a_reverted_batch_is_tried_by_halves_until_its_size_is_back() {
+        let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap();
+        let mut lane = Lane::new(key.address(), Signer::Submitter(key));
+        for (readings, expected) in [(10, 5), (5, 2), (2, 1), (1, 1)] {
+            lane.note_batch(readings, false, 10);
+            assert_eq!(lane.narrowed, Some(expected));
+        }
+        for expected in [Some(2), Some(4), Some(8), None, None] {
+            lane.note_batch(1, true, 10);
+            assert_eq!(lane.narrowed, expected);
+        }
     }
 }

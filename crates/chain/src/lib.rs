@@ -19,7 +19,7 @@ mod nonce;
 mod standing;
 mod worker;
 
-pub use actor::{ChainActor, Drain, Reload};
+pub use actor::{ChainActor, Drain, Obey, Reload};
 pub use config::{Config, Confirmations, Key, Limits, Treasury, Wei};
 
 pub use error::Error;
@@ -30,4 +30,4 @@ pub use lane::Signatory;
 pub use metrics::describe;
 pub use node::{BlockId, Nodes};
 pub use standing::{LaneStanding, Problem, Settled, Stage, Standing};
-pub use worker::{ContractSource, Deployment, Observer, Setup, Worker};
+pub use worker::{ContractSource, Deployment, Observer, Order, Setup, Worker};

@@ -23,7 +23,7 @@ const RPC: &str = "windlass_rpc_seconds";
 const RECEIPTS_DROPPED: &str = "windlass_receipts_dropped_total";
 
 /// Outcomes of `windlass_transactions_total`.
-const OUTCOMES: [&str; 6] = ["accepted", "rejected", "unknown", "mined", "reverted", "final"];
+const OUTCOMES: [&str; 8] = ["accepted", "rejected", "unknown", "mined", "reverted", "cancelled", "displaced", "final"];
 
 /// Describes the chain's metrics and touches each series. Returns the histogram buckets `(name, upper bounds)`.
 pub fn describe() -> Vec<(&'static str, &'static [f64])> {

@@ -1,8 +1,11 @@
 //! The nodes: reads fail over, a send goes to all, and every answer is one of three kinds.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use alloy::{
@@ -16,14 +19,22 @@ use alloy::{
     },
     transports::{RpcError, TransportErrorKind, http::Http},
 };
-use futures::future::join_all;
+use futures::{future::join_all, stream::FuturesUnordered, stream::StreamExt};
+use tokio::time::timeout;
 
 use crate::{
     Config, Error,
     errors::{self, Outcome},
     metrics,
+    nonce::{Counts, Votes},
 };
 
+/// The preferred node may be so many blocks behind another one before that one is preferred.
+const LAG_BLOCKS: u64 = 1;
+/// Between two looks at how far a node is that is not preferred.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long other nodes' opinions are waited for.
+const SECOND_OPINION: Duration = Duration::from_secs(3);
 /// How many blocks of fee history an offer rests on.
 const FEE_HISTORY_BLOCKS: u64 = 5;
 
@@ -38,10 +49,20 @@ pub struct BlockId {
     pub parent: B256,
 }
 
+/// One node.
+#[derive(Debug)]
+struct Node {
+    client: RpcClient,
+    /// Its newest block, as far as is known.
+    head: AtomicU64,
+    /// It is being asked for its newest block.
+    probed: AtomicBool,
+}
+
 /// Several nodes of one chain.
 #[derive(Debug)]
 pub struct Nodes {
-    clients: Vec<RpcClient>,
+    clients: Vec<Arc<Node>>,
     /// The node that answered the last read.
     preferred: AtomicUsize,
 }
@@ -64,7 +85,8 @@ impl Nodes {
             .iter()
             .map(|url| {
                 let parsed = url.parse().map_err(|_| Error::Url(url.clone()))?;
-                Ok(RpcClient::new(Http::with_client(http.clone(), parsed), true))
+                let client = RpcClient::new(Http::with_client(http.clone(), parsed), true);
+                Ok(Arc::new(Node { client, head: AtomicU64::new(0), probed: AtomicBool::new(false) }))
             })
             .collect::<Result<Vec<_>, Error>>()?;
         if clients.is_empty() {
@@ -80,11 +102,8 @@ impl Nodes {
         let mut last = None;
         for offset in 0..count {
             let index = (first + offset) % count;
-            let Some(client) = self.clients.get(index) else { continue };
-            let started = Instant::now();
-            let answer = client.request::<P, R>(method, params.clone()).await;
-            metrics::rpc(method, if answer.is_ok() { "ok" } else { "error" }, started.elapsed());
-            match answer {
+            let Some(node) = self.clients.get(index) else { continue };
+            match node.ask(method, params.clone()).await {
                 Ok(value) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     return Ok(value);
@@ -99,11 +118,12 @@ impl Nodes {
     /// and every node answered.
     pub async fn send(&self, raw: &Bytes) -> Outcome {
         let hex = hex::encode_prefixed(raw);
-        let sends = self.clients.iter().map(|client| {
-            let hex = hex.clone();
-            async move {
+        let send = |node: &Arc<Node>| {
+            let (node, hex) = (Arc::clone(node), hex.clone());
+            // In a task: a node that hangs still gets the bytes when nobody waits for its answer any more.
+            tokio::spawn(async move {
                 let started = Instant::now();
-                let answer = client.request::<_, B256>("eth_sendRawTransaction", (hex,)).await;
+                let answer = node.client.request::<_, B256>("eth_sendRawTransaction", (hex,)).await;
                 let outcome = match answer {
                     Ok(_) => Outcome::Accepted,
                     Err(RpcError::ErrorResp(payload)) => errors::read(&payload.message),
@@ -111,9 +131,21 @@ impl Nodes {
                 };
                 metrics::rpc("eth_sendRawTransaction", outcome.label(), started.elapsed());
                 outcome
+            })
+        };
+        let mut answers: FuturesUnordered<_> = self.clients.iter().map(send).collect();
+        let mut verdict = None;
+        while let Some(answer) = answers.next().await {
+            let outcome = answer.unwrap_or_else(|e| Outcome::Unknown(e.to_string()));
+            if outcome == Outcome::Accepted {
+                return outcome;
             }
-        });
-        join_all(sends).await.into_iter().reduce(merge).unwrap_or_else(|| Outcome::Unknown("no node".into()))
+            verdict = Some(match verdict {
+                None => outcome,
+                Some(earlier) => merge(earlier, outcome),
+            });
+        }
+        verdict.unwrap_or_else(|| Outcome::Unknown("no node".into()))
     }
 
     /// The chain's id.
@@ -122,8 +154,28 @@ impl Nodes {
         u64::try_from(id).map_err(|_| Error::Answer("eth_chainId"))
     }
 
-    /// The newest block.
+    /// The newest block. A preferred node that falls behind another one is preferred no longer.
     pub async fn latest(&self) -> Result<BlockId, Error> {
+        let latest = self.newest_of_preferred().await?;
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        for (index, node) in self.clients.iter().enumerate() {
+            if index == preferred {
+                node.head.store(latest.number, Ordering::Relaxed);
+            } else {
+                node.probe();
+            }
+        }
+        let furthest = self.clients.iter().enumerate().max_by_key(|(_, node)| node.head.load(Ordering::Relaxed));
+        match furthest {
+            Some((index, node)) if node.head.load(Ordering::Relaxed) > latest.number + LAG_BLOCKS => {
+                self.preferred.store(index, Ordering::Relaxed);
+                self.newest_of_preferred().await
+            }
+            _ => Ok(latest),
+        }
+    }
+
+    async fn newest_of_preferred(&self) -> Result<BlockId, Error> {
         self.block_at(BlockNumberOrTag::Latest).await?.ok_or(Error::Answer("eth_getBlockByNumber"))
     }
 
@@ -153,6 +205,55 @@ impl Nodes {
     pub async fn nonce(&self, account: Address) -> Result<u64, Error> {
         let nonce: U256 = self.read("eth_getTransactionCount", (account, BlockNumberOrTag::Latest)).await?;
         u64::try_from(nonce).map_err(|_| Error::Answer("eth_getTransactionCount"))
+    }
+
+    /// The account's next nonce on the canonical chain, as each node that answers says it.
+    pub(crate) async fn nonces(&self, account: Address) -> Result<Counts, Error> {
+        let method = "eth_getTransactionCount";
+        let asked = self
+            .clients
+            .iter()
+            .map(|node| timeout(SECOND_OPINION, node.ask::<_, U256>(method, (account, BlockNumberOrTag::Latest))));
+        let mut counts: Option<Counts> = None;
+        let mut last = "no answer in time".to_owned();
+        for answer in join_all(asked).await.into_iter().flatten() {
+            match answer {
+                Ok(nonce) => {
+                    let nonce = u64::try_from(nonce).map_err(|_| Error::Answer(method))?;
+                    let known = counts.unwrap_or(Counts { low: nonce, high: nonce });
+                    counts = Some(Counts { low: known.low.min(nonce), high: known.high.max(nonce) });
+                }
+                Err(error) => last = short(&error),
+            }
+        }
+        counts.ok_or(Error::Node { method, text: last })
+    }
+
+    /// Asks every node whether the nonce is used at this height, and not by one of these transactions.
+    pub(crate) async fn used_elsewhere(&self, account: Address, nonce: u64, height: u64, ours: &[B256]) -> Votes {
+        let ask = async |node: &Arc<Node>| -> Option<bool> {
+            let at = BlockNumberOrTag::Number(height);
+            let count: U256 = node.ask("eth_getTransactionCount", (account, at)).await.ok()?;
+            if count <= U256::from(nonce) {
+                return Some(false);
+            }
+            for tx in ours {
+                let receipt: Option<TransactionReceipt> = node.ask("eth_getTransactionReceipt", (*tx,)).await.ok()?;
+                if receipt.is_some() {
+                    return Some(false);
+                }
+            }
+            Some(true)
+        };
+        let mut votes = Votes { nodes: self.clients.len(), ..Votes::default() };
+        for answer in join_all(self.clients.iter().map(|node| timeout(SECOND_OPINION, ask(node)))).await {
+            match answer.ok().flatten() {
+                Some(true) => votes.used += 1,
+                Some(false) => votes.against += 1,
+                None => {}
+            }
+        }
+        votes
     }
 
     /// The account's balance, wei.
@@ -186,6 +287,36 @@ impl Nodes {
         tips.sort_unstable();
         let tip = tips.get(tips.len() / 2).copied().unwrap_or(0);
         Ok((u64::try_from(base).unwrap_or(u64::MAX), u64::try_from(tip).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Node {
+    /// One request, counted.
+    async fn ask<P: RpcSend, R: RpcRecv>(
+        &self,
+        method: &'static str,
+        params: P,
+    ) -> Result<R, RpcError<TransportErrorKind>> {
+        let started = Instant::now();
+        let answer = self.client.request::<P, R>(method, params).await;
+        metrics::rpc(method, if answer.is_ok() { "ok" } else { "error" }, started.elapsed());
+        answer
+    }
+
+    /// Asks for the newest block's number, beside everything else and not too often.
+    fn probe(self: &Arc<Self>) {
+        if self.probed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let node = Arc::clone(self);
+        tokio::spawn(async move {
+            let asked = timeout(PROBE_INTERVAL, node.ask::<_, U256>("eth_blockNumber", ())).await;
+            let head = asked.ok().and_then(Result::ok).and_then(|number| u64::try_from(number).ok());
+            // A node that does not answer is not ahead of anybody.
+            node.head.store(head.unwrap_or(0), Ordering::Relaxed);
+            tokio::time::sleep(PROBE_INTERVAL).await;
+            node.probed.store(false, Ordering::Relaxed);
+        });
     }
 }
 

@@ -8,10 +8,41 @@ pub(crate) fn next(journal_highest: Option<u64>, chain_next: u64) -> u64 {
     journal_highest.map_or(0, |n| n + 1).max(chain_next)
 }
 
-/// Whether the chain is past a transaction of ours that no receipt explains: somebody else used the account, or
-/// this node is ahead of the one that has the receipt. It is reported; nothing is signed because of it.
-pub(crate) fn is_doubtful(nonce: u64, chain_next: u64, has_receipt: bool) -> bool {
-    nonce < chain_next && !has_receipt
+/// What several nodes say of an account's next nonce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// The lowest answer: a node may be behind, or lie.
+    pub(crate) low: u64,
+    /// The highest.
+    pub(crate) high: u64,
+}
+
+impl Counts {
+    /// The chain's word for an account that the journal has a highest nonce of, or none. `None`: the nodes disagree, and
+    /// the journal cannot tell who is right.
+    ///
+    /// With a history the lowest answer is enough: everything that was sent from here is in the journal.
+    pub(crate) fn settled(self, journal_highest: Option<u64>) -> Option<u64> {
+        (journal_highest.is_some() || self.low == self.high).then_some(self.low)
+    }
+}
+
+/// What the nodes say, one by one, about a transaction of ours whose nonce seems to be used by somebody else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Votes {
+    /// All nodes, also those that did not answer.
+    pub(crate) nodes: usize,
+    /// At the final height the nonce is used, and the node knows no receipt of ours.
+    pub(crate) used: usize,
+    /// Anything else.
+    pub(crate) against: usize,
+}
+
+impl Votes {
+    /// A majority of all nodes says so and none denies it.
+    pub(crate) fn are_enough(self) -> bool {
+        self.against == 0 && self.used * 2 > self.nodes
+    }
 }
 
 #[cfg(test)]
@@ -27,9 +58,16 @@ mod tests {
     }
 
     #[test]
-    fn only_a_passed_nonce_without_receipt_is_doubtful() {
-        assert!(is_doubtful(3, 4, false));
-        assert!(!is_doubtful(3, 4, true));
-        assert!(!is_doubtful(4, 4, false));
+    fn nodes_that_disagree_are_trusted_only_beside_a_history() {
+        assert_eq!(Counts { low: 4, high: 4 }.settled(None), Some(4));
+        assert_eq!(Counts { low: 4, high: 7 }.settled(None), None);
+        assert_eq!(Counts { low: 4, high: 7 }.settled(Some(5)), Some(4));
+    }
+
+    #[test]
+    fn a_destructive_verdict_needs_a_majority_and_nobody_against() {
+        let votes = |nodes, used, against| Votes { nodes, used, against }.are_enough();
+        assert!(votes(1, 1, 0) && votes(2, 2, 0) && votes(3, 2, 0));
+        assert!(!votes(2, 1, 0) && !votes(3, 2, 1) && !votes(1, 0, 0) && !votes(3, 1, 0));
     }
 }

@@ -18,13 +18,15 @@ pub struct Standing {
     pub rounds: u64,
     /// No transaction is open.
     pub idle: bool,
+    /// Nothing new is taken; what is open is finished.
+    pub draining: bool,
 }
 
 /// Something that keeps readings from settling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// `no_node`, `wrong_chain`, `contract_missing`, `contract_foreign`, `not_submitter`, `account_empty`, `lane`
-    /// or `chain`.
+    /// `no_node`, `wrong_chain`, `contract_missing`, `contract_foreign`, `not_submitter`, `account_empty`,
+    /// `account_low`, `paused`, `lane` or `chain`.
     pub code: &'static str,
     /// In words, for the operator.
     pub detail: String,
@@ -50,6 +52,8 @@ pub struct LaneStanding {
     pub open: usize,
     /// Transactions without inclusion.
     pub in_flight: usize,
+    /// An operator wants nothing new from it.
+    pub paused: bool,
     /// Its balance when it was last asked for.
     pub balance_wei: Option<U256>,
     /// Why it does not move.

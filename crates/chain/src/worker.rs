@@ -4,10 +4,12 @@
 mod deploy;
 mod duties;
 mod follow;
+mod operate;
 mod send;
 mod settle;
 
 pub use deploy::Deployment;
+pub use operate::Order;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,7 +30,7 @@ use windlass_reading::{DeviceId, Domain};
 use crate::{
     Config, Error, Limits, Settled, Signatory, Standing,
     fees::Fees,
-    finality::Follower,
+    finality::{Follower, Unread},
     lane::{Lane, Open, Signer},
     metrics,
     node::Nodes,
@@ -84,6 +86,7 @@ pub struct Worker {
     /// Which open transaction an attempt's hash belongs to.
     pending: HashMap<B256, (Address, u64)>,
     follower: Follower,
+    unread: Unread,
     devices: HashMap<DeviceId, DeviceRow>,
     /// Devices that wait before they are tried again: skipped runs, failed registrations.
     held_off: HashMap<DeviceId, HoldOff>,
@@ -140,6 +143,7 @@ impl Worker {
             lanes,
             pending: HashMap::new(),
             follower: Follower::default(),
+            unread: Unread::default(),
             devices: HashMap::new(),
             held_off: HashMap::new(),
             contract: None,
@@ -156,7 +160,7 @@ impl Worker {
         self.nodes.clone()
     }
 
-    /// Stops taking new work; what is open is still finished.
+    /// Takes nothing new; what is open is still finished.
     pub fn drain(&mut self) {
         self.draining = true;
     }
@@ -271,6 +275,7 @@ impl Worker {
         if resumed > 0 {
             tracing::info!(transactions = resumed, "finishing what was open");
         }
+        self.read_pauses().await?;
         self.recheck_open().await?;
         self.loaded = true;
         Ok(())
@@ -292,6 +297,8 @@ impl Worker {
             created_at_ms: transaction.created_at_ms,
             attempted_at_block: self.follower.head().map_or(0, |h| h.number),
             sent: None,
+            passed: false,
+            underpriced: false,
         };
         lane.open.insert(transaction.nonce, open);
     }
@@ -307,7 +314,10 @@ impl Worker {
             self.lanes.insert(account, Lane::new(account, Signer::Device(device)));
         }
         let known = self.setup.ledger.account(account).await?;
-        let chain_next = self.nodes.nonce(account).await?;
+        let counts = self.nodes.nonces(account).await?;
+        let Some(chain_next) = counts.settled(known.highest_nonce) else {
+            return Err(Error::Disagree { account, low: counts.low, high: counts.high });
+        };
         if let Some(lane) = self.lanes.get_mut(&account) {
             lane.next_nonce = nonce::next(known.highest_nonce, chain_next);
             if let Some(anchor) = known.anchor {
@@ -331,6 +341,16 @@ impl Worker {
                 if lane.balance_wei == Some(U256::ZERO) {
                     let detail = format!("submitter {} has no ether", lane.account);
                     return Some(Problem { code: "account_empty", detail });
+                }
+                if let (false, Some(needs)) = (lane.is_solvent(), lane.needs_wei) {
+                    let has = lane.balance_wei.unwrap_or_default();
+                    let detail =
+                        format!("submitter {} has {has} wei, its next transaction may cost {needs}", lane.account);
+                    return Some(Problem { code: "account_low", detail });
+                }
+                if lane.paused {
+                    let detail = format!("submitter {} is paused: windlass resume", lane.account);
+                    return Some(Problem { code: "paused", detail });
                 }
                 let detail = lane.trouble.clone()?;
                 Some(Problem { code: "lane", detail: format!("submitter {}: {detail}", lane.account) })
@@ -362,6 +382,7 @@ impl Worker {
                 next_nonce: lane.next_nonce,
                 open: lane.open.len(),
                 in_flight: lane.in_flight(),
+                paused: lane.paused,
                 balance_wei: lane.balance_wei,
                 trouble: lane.trouble.clone(),
             })
@@ -373,6 +394,7 @@ impl Worker {
             standing.lanes = lanes;
             standing.rounds += 1;
             standing.idle = self.is_idle();
+            standing.draining = self.draining;
         }
     }
 }

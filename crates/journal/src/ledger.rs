@@ -30,6 +30,8 @@ pub enum Kind {
         /// By which way.
         settlement: Settlement,
     },
+    /// Does nothing but use up a nonce that nothing was ever signed at, so that later ones can follow.
+    Fill,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Fund { .. } => "fund",
             Self::DeployBarcode { .. } => "deploy_barcode",
             Self::Settle { .. } => "settle",
+            Self::Fill => "fill",
         }
     }
 }
@@ -87,6 +90,8 @@ pub struct Attempt {
     pub max_fee_wei: u64,
     /// `maxPriorityFeePerGas`, wei.
     pub tip_wei: u64,
+    /// Does nothing but use the nonce up: if it is the one that is included, its transaction counts as failed.
+    pub cancel: bool,
 }
 
 /// A batch to be written with its transaction.

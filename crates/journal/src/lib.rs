@@ -23,8 +23,8 @@ pub use ledger::{
 };
 pub use metrics::describe;
 pub use rows::{
-    BatchRow, DeviceRow, DeviceState, Filter, QuarantineRow, ReadingRow, Recent, SessionRow, State, Totals,
-    TransactionRow, Unsettled,
+    Act, ActRow, BatchRow, DeviceRow, DeviceState, Filter, QuarantineRow, ReadingRow, Recent, SessionRow, State,
+    Totals, TransactionRow, Unsettled,
 };
 pub use sqlite::{Options, Sqlite};
 pub use store::{Journal, Ledger, Listing, Sessions};

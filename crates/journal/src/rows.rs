@@ -90,6 +90,28 @@ impl State {
     }
 }
 
+/// An operator's act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// Which: `pause`, `bump`, and so on.
+    pub act: String,
+    /// On what: an account, a transaction, or nothing.
+    pub subject: String,
+    /// `done`, or why not.
+    pub outcome: String,
+}
+
+/// An operator's act as it was written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActRow {
+    /// Row id.
+    pub id: u64,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+    /// What.
+    pub act: Act,
+}
+
 /// Which rows a listing wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {

@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
-    Account, Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion, OpenTransaction,
-    Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release, SessionRow, Totals, TransactionDraft, TransactionRow,
-    Unsettled,
+    Account, Act, ActRow, Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion,
+    OpenTransaction, Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release, SessionRow, Totals,
+    TransactionDraft, TransactionRow, Unsettled,
 };
 
 /// What the device actors need.
@@ -94,6 +94,13 @@ pub trait Ledger: Send + Sync + 'static {
     /// because until now a reorg could still have made it succeed; the number of released readings is returned.
     async fn finalized(&self, transactions: Vec<u64>) -> Result<u64, Error>;
 
+    /// The nonce of this transaction was used by somebody else, for good: it can never be included. Its readings lose
+    /// their batch; their number is returned.
+    async fn displaced(&self, transaction: u64) -> Result<u64, Error>;
+
+    /// Writes down what an operator had done.
+    async fn note_act(&self, act: Act) -> Result<(), Error>;
+
     /// The readings of a batch, in leaf-independent (device, sequence) order.
     async fn batch_readings(&self, batch: u64) -> Result<Vec<Reading>, Error>;
 
@@ -142,6 +149,9 @@ pub trait Listing: Send + Sync + 'static {
 
     /// For each reading mined at or after `since_ms`: milliseconds from received to mined, and to final.
     async fn confirmations(&self, since_ms: u64) -> Result<Vec<(u64, Option<u64>)>, Error>;
+
+    /// What operators had done, oldest first.
+    async fn acts(&self, filter: Filter) -> Result<Vec<ActRow>, Error>;
 
     /// Quarantine rows, oldest first.
     async fn quarantined(&self, filter: Filter) -> Result<Vec<QuarantineRow>, Error>;

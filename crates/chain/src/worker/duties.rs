@@ -16,7 +16,7 @@ use super::{HoldOff, Worker, now_ms};
 use crate::{
     Error,
     batch::{SECP256K1, register_call},
-    lane::{Lane, Request, Signer},
+    lane::{Lane, Request, Signer, TRANSFER_GAS},
     metrics,
 };
 
@@ -24,8 +24,6 @@ use crate::{
 const REGISTER_CHUNK: usize = 100;
 /// Balances are asked for again after this.
 const BALANCE_INTERVAL: Duration = Duration::from_secs(15);
-/// A plain transfer.
-const TRANSFER_GAS: u64 = 21_000;
 /// `Barcode` takes 134,614 gas to deploy.
 const DEPLOY_BARCODE_GAS: u64 = 600_000;
 /// First and longest pause of a device whose runs are skipped.
@@ -63,7 +61,7 @@ impl Worker {
         if let Some(lane) = self.lanes.get(&account)
             && let (Some(balance), Some(at)) = (lane.balance_wei, lane.balance_checked)
             && at.elapsed() < BALANCE_INTERVAL
-            && !balance.is_zero()
+            && lane.is_solvent()
         {
             return Ok(balance);
         }

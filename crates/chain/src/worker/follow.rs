@@ -10,7 +10,7 @@ use windlass_journal::{Inclusion, Kind, Span};
 use windlass_reading::Settlement;
 
 use super::{Worker, now_ms};
-use crate::{Error, Settled, Stage, metrics, node::BlockId, nonce};
+use crate::{Error, Settled, Stage, metrics, node::BlockId};
 
 /// `SkipReason.AlreadyRecorded` of the contract: the chain has these readings, nothing is to be done again.
 const ALREADY_RECORDED: u8 = 3;
@@ -22,19 +22,26 @@ impl Worker {
         if !step.removed.is_empty() && !step.jumped {
             tracing::warn!(blocks = step.removed.len(), "reorg");
             metrics::reorg();
-            self.remove_blocks(&step.removed).await?;
         }
-        if step.jumped {
+        let moved = !step.added.is_empty();
+        self.unread.note(step);
+        let removed = self.unread.removed.clone();
+        self.remove_blocks(&removed).await?;
+        self.unread.removed.clear();
+        if self.unread.jumped {
             self.recheck_open().await?;
+            self.unread.jumped = false;
         }
-        for block in &step.added {
+        while let Some(block) = self.unread.added.front().copied() {
             if !self.pending.is_empty() {
-                self.include_block(*block).await?;
+                self.include_block(block).await?;
             }
+            self.unread.added.pop_front();
         }
-        if !step.added.is_empty() || self.fees.is_none() {
+        if moved || self.fees.is_none() {
             self.price().await?;
             self.finalize().await?;
+            self.examine_passed().await?;
         }
         Ok(())
     }
@@ -70,9 +77,9 @@ impl Worker {
             match found {
                 Some(receipt) => self.include(account, nonce, &receipt).await?,
                 None => {
-                    let chain_next = self.nodes.nonce(account).await?;
-                    if nonce::is_doubtful(nonce, chain_next, false) {
-                        self.doubt(account, nonce);
+                    let passed = nonce < self.nodes.nonces(account).await?.low;
+                    if let Some(open) = self.lanes.get_mut(&account).and_then(|l| l.open.get_mut(&nonce)) {
+                        open.passed = passed;
                     }
                 }
             }
@@ -80,12 +87,53 @@ impl Worker {
         Ok(())
     }
 
-    fn doubt(&mut self, account: Address, nonce: u64) {
-        let text = format!("nonce {nonce} is used on chain, but not by a transaction of this journal");
-        tracing::error!(%account, nonce, "{text}");
-        if let Some(lane) = self.lanes.get_mut(&account) {
-            lane.trouble = Some(text);
+    /// Looks at transactions whose nonce a node calls used. Mostly it was used by the transaction itself, and the block
+    /// says so soon. Otherwise somebody else has the account's key: once that is final and a majority of the nodes
+    /// agrees, the readings go to another transaction.
+    async fn examine_passed(&mut self) -> Result<(), Error> {
+        let passed: Vec<_> = self
+            .lanes
+            .values()
+            .flat_map(|lane| lane.open.iter().map(|(nonce, open)| (lane.account, *nonce, open)))
+            .filter(|(_, _, open)| open.passed && open.inclusion.is_none())
+            .map(|(account, nonce, open)| {
+                let hashes: Vec<B256> = open.attempts.iter().map(|a| a.hash).collect();
+                (account, nonce, open.id, open.kind.clone(), hashes)
+            })
+            .collect();
+        if passed.is_empty() {
+            return Ok(());
         }
+        let rule = self.setup.config.confirmations;
+        let Some(height) = self.follower.final_height(rule, &self.nodes).await? else { return Ok(()) };
+        for (account, nonce, id, kind, hashes) in passed {
+            let mut found = None;
+            for hash in &hashes {
+                found = found.or(self.nodes.receipt(*hash).await?);
+            }
+            if let Some(receipt) = found {
+                self.include(account, nonce, &receipt).await?;
+                continue;
+            }
+            if !self.nodes.used_elsewhere(account, nonce, height, &hashes).await.are_enough() {
+                continue;
+            }
+            let text = format!("nonce {nonce} was used by a transaction that is not from here");
+            tracing::error!(%account, nonce, kind = kind.name(), "{text}");
+            let requeued = self.setup.ledger.displaced(id).await?;
+            metrics::requeued(requeued);
+            metrics::transaction("displaced");
+            for hash in &hashes {
+                self.pending.remove(hash);
+            }
+            if let Some(lane) = self.lanes.get_mut(&account) {
+                lane.open.remove(&nonce);
+                lane.trouble = Some(text);
+                lane.anchor_in_doubt |= matches!(kind, Kind::Settle { settlement: Settlement::Anchor });
+            }
+            self.load_lane(account).await?;
+        }
+        Ok(())
     }
 
     /// Takes a receipt into the journal, then into memory.
@@ -99,9 +147,12 @@ impl Worker {
         };
         let kind = open.kind.clone();
         let (id, batch) = (open.id, open.batch);
+        let cancelled = open.attempts.iter().any(|a| a.cancel && a.hash == receipt.transaction_hash);
+        let success = receipt.status() && !cancelled;
+        let carried = usize::try_from(open.readings).unwrap_or(usize::MAX);
         let skipped = self.skipped(&kind, receipt);
         let again: u64 = skipped.iter().map(|s| u64::from(s.count)).sum();
-        let settled = if receipt.status() { open.readings.saturating_sub(again) } else { 0 };
+        let settled = if success { open.readings.saturating_sub(again) } else { 0 };
         let mut received = open.received_at_ms.clone();
         if received.is_empty()
             && let Some(batch) = batch
@@ -112,26 +163,35 @@ impl Worker {
             tx: receipt.transaction_hash,
             block_number,
             block_hash,
-            success: receipt.status(),
+            success,
             gas_used: receipt.gas_used,
             at_ms: now_ms(),
             skipped: skipped.clone(),
         };
         self.setup.ledger.mined(id, inclusion.clone()).await?;
-        metrics::transaction(if receipt.status() { "mined" } else { "reverted" });
+        metrics::transaction(match (success, cancelled) {
+            (true, _) => "mined",
+            (false, true) => "cancelled",
+            (false, false) => "reverted",
+        });
         metrics::requeued(again);
         self.hold_off(&skipped);
         if let Kind::Settle { settlement } = &kind {
             metrics::settled(*settlement, settled, receipt.gas_used);
-            if receipt.status() {
+            if success {
                 metrics::confirmed(*settlement, "mined", &received, inclusion.at_ms);
             }
         }
         if let Some(lane) = self.lanes.get_mut(&account) {
             lane.trouble = None;
             lane.fee_capped = false;
-            if !receipt.status() {
-                tracing::error!(%account, nonce, tx = %receipt.transaction_hash, kind = kind.name(), "transaction reverted");
+            if !cancelled && matches!(kind, Kind::Settle { settlement: Settlement::Anchor | Settlement::Batch }) {
+                lane.note_batch(carried, success, self.setup.limits.max_readings);
+            }
+            if !success {
+                if !cancelled {
+                    tracing::error!(%account, nonce, tx = %receipt.transaction_hash, kind = kind.name(), "transaction reverted");
+                }
                 lane.anchor_in_doubt |= matches!(kind, Kind::Settle { settlement: Settlement::Anchor });
             }
             if let Some(open) = lane.open.get_mut(&nonce) {
@@ -140,7 +200,7 @@ impl Worker {
                 open.inclusion = Some(inclusion.clone());
             }
         }
-        self.after_inclusion(account, nonce, &kind, receipt.status()).await?;
+        self.after_inclusion(account, nonce, &kind, success).await?;
         self.tell(batch, &kind, Stage::Mined, &inclusion);
         Ok(())
     }

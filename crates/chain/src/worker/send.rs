@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, Bytes, TxKind, U256};
 use tokio::time::Instant;
-use windlass_journal::{BatchDraft, TransactionDraft};
+use windlass_journal::{BatchDraft, Kind, TransactionDraft};
 
 use super::{Worker, now_ms};
 use crate::{
     Error,
     errors::{Outcome, Rejection},
     fees::Fees,
-    lane::{Open, Request},
+    lane::{Lane, Open, Request, SLOTS, TRANSFER_GAS},
     metrics,
 };
 
@@ -29,11 +29,29 @@ impl Worker {
         if request.gas > crate::config::MAX_TRANSACTION_GAS {
             return Err(Error::TooMuchGas { account, gas: request.gas });
         }
+        let Some(lane) = self.lanes.get(&account) else { return Ok(()) };
+        self.open_at(account, lane.next_nonce, request, batch).await
+    }
+
+    /// The same at a nonce that nothing was ever signed at.
+    async fn open_at(
+        &mut self,
+        account: Address,
+        nonce: u64,
+        request: Request,
+        batch: Option<(BatchDraft, Vec<u64>)>,
+    ) -> Result<(), Error> {
         let fees = self.offer();
         let chain_id = self.setup.config.chain_id;
-        let Some(lane) = self.lanes.get(&account) else { return Ok(()) };
-        let attempt = lane.attempt(&request, chain_id, fees, self.setup.signatory.as_ref()).await?;
-        let nonce = lane.next_nonce;
+        let Some(lane) = self.lanes.get_mut(&account) else { return Ok(()) };
+        let cost = Lane::cost(&request, fees);
+        if lane.balance_wei.is_some_and(|balance| balance < cost) {
+            // Nothing is signed that could not be paid.
+            lane.needs_wei = Some(cost);
+            lane.balance_checked = None;
+            return Ok(());
+        }
+        let attempt = lane.attempt(&request, nonce, chain_id, fees, self.setup.signatory.as_ref()).await?;
         let draft = TransactionDraft { account, nonce, kind: request.kind.clone(), attempt: attempt.clone() };
         let (batch, received_at_ms) = batch.map_or((None, Vec::new()), |(b, r)| (Some(b), r));
         let anchor = batch.as_ref().and_then(|b| Some((b.number, b.head?)));
@@ -46,7 +64,8 @@ impl Worker {
         self.pending.insert(attempt.hash, (account, nonce));
         let head = self.follower.head().map_or(0, |h| h.number);
         let Some(lane) = self.lanes.get_mut(&account) else { return Ok(()) };
-        lane.next_nonce = nonce + 1;
+        lane.next_nonce = lane.next_nonce.max(nonce + 1);
+        lane.needs_wei = None;
         if let Some(anchor) = anchor {
             lane.anchor = anchor;
         }
@@ -61,6 +80,8 @@ impl Worker {
             created_at_ms: now_ms(),
             attempted_at_block: head,
             sent: None,
+            passed: false,
+            underpriced: false,
         };
         lane.open.insert(nonce, open);
         self.send(account, nonce).await;
@@ -68,7 +89,7 @@ impl Worker {
     }
 
     /// Sends the newest attempt of an open transaction to all nodes.
-    async fn send(&mut self, account: Address, nonce: u64) {
+    pub(super) async fn send(&mut self, account: Address, nonce: u64) {
         let Some(open) = self.lanes.get_mut(&account).and_then(|l| l.open.get_mut(&nonce)) else { return };
         let Some(raw) = open.newest().map(|a| a.raw.clone()) else { return };
         open.sent = Some(Instant::now());
@@ -88,10 +109,15 @@ impl Worker {
         if matches!(outcome, Outcome::Rejected(Rejection::InsufficientFunds)) {
             lane.balance_checked = None;
         }
+        if matches!(outcome, Outcome::Rejected(Rejection::NonceTooLow))
+            && let Some(open) = lane.open.get_mut(&nonce)
+        {
+            open.passed = true;
+        }
         if matches!(outcome, Outcome::Rejected(Rejection::Underpriced)) {
             // Too cheap even to wait in the pool: due for a replacement at once.
             if let Some(open) = lane.open.get_mut(&nonce) {
-                open.attempted_at_block = 0;
+                open.underpriced = true;
             }
         }
         lane.trouble = trouble;
@@ -103,19 +129,21 @@ impl Worker {
         let patience = self.setup.config.bump_after_blocks;
         let mut again = Vec::new();
         let mut stuck = Vec::new();
-        for lane in self.lanes.values() {
-            let waiting = lane.open.iter().filter(|(_, o)| o.inclusion.is_none());
-            for (position, (nonce, open)) in waiting.enumerate() {
-                // Only the lowest nonce can be stuck by its price; the ones above wait for it.
-                if position == 0 && head >= open.attempted_at_block.saturating_add(patience) && open.sent.is_some() {
-                    stuck.push((lane.account, *nonce));
-                } else if open.sent.is_none_or(|at| at.elapsed() >= RESEND_AFTER) {
+        for lane in self.lanes.values_mut() {
+            let late = lane.stuck(head, patience);
+            stuck.extend(late.map(|nonce| (lane.account, nonce)));
+            // No more than a pool takes: after a reorg more may be waiting.
+            let waiting = lane.open.iter().filter(|(_, o)| o.inclusion.is_none()).take(SLOTS);
+            for (nonce, open) in waiting {
+                if late != Some(*nonce) && open.sent.is_none_or(|at| at.elapsed() >= RESEND_AFTER) {
                     again.push((lane.account, *nonce));
                 }
             }
         }
         for (account, nonce) in stuck {
-            self.replace(account, nonce, head).await?;
+            if !self.fill_gap(account, nonce).await? {
+                self.supersede(account, nonce, false).await?;
+            }
             self.send(account, nonce).await;
         }
         for (account, nonce) in again {
@@ -124,38 +152,63 @@ impl Worker {
         Ok(())
     }
 
-    /// Journals a dearer attempt; at the cap the old one stays and an alarm is raised.
-    async fn replace(&mut self, account: Address, nonce: u64, head: u64) -> Result<(), Error> {
+    /// A transaction may be stuck because the chain waits for a nonce before it that nothing was ever signed at: every
+    /// node says so, and the journal would know. Then that one is used up. Says whether there was such a gap.
+    async fn fill_gap(&mut self, account: Address, lowest: u64) -> Result<bool, Error> {
+        let next = self.nodes.nonces(account).await?.high;
+        let Some(lane) = self.lanes.get(&account) else { return Ok(false) };
+        if next >= lowest || lane.open.contains_key(&next) {
+            return Ok(false);
+        }
+        tracing::error!(%account, nonce = next, "a gap before the lowest open nonce; it is filled");
+        let request = Request {
+            to: TxKind::Call(account),
+            value: U256::ZERO,
+            input: Bytes::new(),
+            gas: TRANSFER_GAS,
+            kind: Kind::Fill,
+        };
+        self.open_at(account, next, request, None).await?;
+        Ok(true)
+    }
+
+    /// Journals another attempt at the nonce: the same transaction at a higher fee, or one that does nothing. At the cap
+    /// the old one stays and an alarm is raised. Says whether there is a new one.
+    pub(super) async fn supersede(&mut self, account: Address, nonce: u64, cancel: bool) -> Result<bool, Error> {
+        let head = self.follower.head().map_or(0, |h| h.number);
         let cap = self.setup.config.max_fee.per_gas();
         let offer = self.offer();
-        let Some(lane) = self.lanes.get(&account) else { return Ok(()) };
-        let Some(open) = lane.open.get(&nonce) else { return Ok(()) };
-        let Some(old) = open.newest().cloned() else { return Ok(()) };
+        let Some(lane) = self.lanes.get(&account) else { return Ok(false) };
+        let Some(open) = lane.open.get(&nonce) else { return Ok(false) };
+        let Some(old) = open.newest().cloned() else { return Ok(false) };
         let id = open.id;
         let paid = Fees { max_fee_wei: old.max_fee_wei, tip_wei: old.tip_wei };
         let replacement = match paid.bump(offer, cap) {
             None => None,
+            Some(fees) if cancel => Some(lane.cancellation(&old, fees, self.setup.signatory.as_ref()).await?),
             Some(fees) => Some(lane.replacement(&old, fees, self.setup.signatory.as_ref()).await?),
         };
         let Some(attempt) = replacement else {
-            tracing::warn!(%account, nonce, "a replacement would cost more than max_fee; the same bytes go out again");
             if let Some(lane) = self.lanes.get_mut(&account) {
-                lane.fee_capped = true;
+                if !std::mem::replace(&mut lane.fee_capped, true) {
+                    tracing::warn!(%account, nonce, "a replacement would cost more than max_fee; the same bytes go out again");
+                }
                 if let Some(open) = lane.open.get_mut(&nonce) {
                     open.attempted_at_block = head;
                 }
             }
-            return Ok(());
+            return Ok(false);
         };
         self.setup.ledger.add_attempt(id, attempt.clone()).await?;
-        tracing::info!(%account, nonce, max_fee_wei = attempt.max_fee_wei, "replacing a stuck transaction");
+        tracing::info!(%account, nonce, max_fee_wei = attempt.max_fee_wei, cancel, "replacing a transaction");
         metrics::replaced();
         self.pending.insert(attempt.hash, (account, nonce));
         if let Some(open) = self.lanes.get_mut(&account).and_then(|l| l.open.get_mut(&nonce)) {
             open.attempts.push(attempt);
             open.attempted_at_block = head;
+            open.underpriced = false;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Reads the market for the next offers.

@@ -37,22 +37,24 @@ impl Worker {
 
     /// Whether the account has money and room for another transaction.
     fn is_payable(&self, account: Address) -> bool {
-        self.lanes.get(&account).is_some_and(|l| l.has_room() && l.balance_wei.is_none_or(|b| !b.is_zero()))
+        self.lanes.get(&account).is_some_and(|l| l.has_room() && l.is_solvent() && !l.paused)
     }
 
     /// Waiting readings, once they make a batch.
-    async fn due(&self, settlement: Settlement, shard: (u32, u32)) -> Result<Vec<Unsettled>, Error> {
+    async fn due(&self, account: Address, settlement: Settlement, shard: (u32, u32)) -> Result<Vec<Unsettled>, Error> {
         let limits = &self.setup.limits;
-        let waiting = self.setup.ledger.unsettled(settlement, shard, limits.max_readings).await?;
+        let most = self.lanes.get(&account).and_then(|l| l.narrowed).unwrap_or(limits.max_readings);
+        let waiting = self.setup.ledger.unsettled(settlement, shard, most).await?;
         let oldest = waiting.first().map_or(0, |u| now_ms().saturating_sub(u.received_at_ms));
-        if batch::is_due(waiting.len(), Duration::from_millis(oldest), limits) { Ok(waiting) } else { Ok(Vec::new()) }
+        let due = waiting.len() >= most || batch::is_due(waiting.len(), Duration::from_millis(oldest), limits);
+        if due { Ok(waiting) } else { Ok(Vec::new()) }
     }
 
     async fn settle_anchor(&mut self, account: Address, shard: (u32, u32), contract: &Contract) -> Result<(), Error> {
         if self.lanes.get(&account).is_some_and(|l| l.anchor_in_doubt) && !self.resolve_head(account, contract).await? {
             return Ok(());
         }
-        let waiting = self.due(Settlement::Anchor, shard).await?;
+        let waiting = self.due(account, Settlement::Anchor, shard).await?;
         if waiting.is_empty() {
             return Ok(());
         }
@@ -124,7 +126,7 @@ impl Worker {
     }
 
     async fn settle_batch(&mut self, account: Address, shard: (u32, u32), contract: &Contract) -> Result<(), Error> {
-        let mut waiting = self.due(Settlement::Batch, shard).await?;
+        let mut waiting = self.due(account, Settlement::Batch, shard).await?;
         waiting.retain(|u| !self.is_held_off(&u.reading.device));
         let mut runs = Vec::new();
         let mut draft = BatchDraft {

@@ -8,7 +8,7 @@ use super::{
     Sqlite,
     convert::{address_at, hash_at, opt_hash_at, opt_u64_at, reading_at, settlement_at, u64_at},
 };
-use crate::{BatchRow, Error, Filter, Listing, QuarantineRow, ReadingRow, State, Totals, TransactionRow};
+use crate::{Act, ActRow, BatchRow, Error, Filter, Listing, QuarantineRow, ReadingRow, State, Totals, TransactionRow};
 
 const READINGS: &str = "SELECT r.arrival, d.name, r.epoch, r.sequence, r.observed_at, r.payload, r.received_at,
     r.settlement, r.batch, t.state, t.success, t.tx, t.block_number, t.block_hash
@@ -21,6 +21,7 @@ const TRANSACTIONS: &str = "SELECT t.id, t.account, t.nonce, json_extract(t.kind
     (SELECT COUNT(*) FROM attempts WHERE \"transaction\" = t.id),
     COALESCE(t.tx, (SELECT hash FROM attempts WHERE \"transaction\" = t.id ORDER BY id DESC LIMIT 1)),
     t.block_number, t.block_hash, t.created_at FROM transactions t";
+const ACTS: &str = "SELECT id, at, act, subject, outcome FROM acts";
 const QUARANTINE: &str = "SELECT id, device, topic, payload, reason, received_at FROM quarantine";
 
 /// The state that a transaction gives to what it carries: a reverted one settles nothing.
@@ -105,6 +106,11 @@ fn transaction_row(row: &Row<'_>) -> rusqlite::Result<TransactionRow> {
         block: block_at(row, 8)?,
         created_at_ms: u64_at(row, 10)?,
     })
+}
+
+fn act_row(row: &Row<'_>) -> rusqlite::Result<ActRow> {
+    let act = Act { act: row.get(2)?, subject: row.get(3)?, outcome: row.get(4)? };
+    Ok(ActRow { id: u64_at(row, 0)?, at_ms: u64_at(row, 1)?, act })
 }
 
 fn quarantine_row(row: &Row<'_>) -> rusqlite::Result<QuarantineRow> {
@@ -203,6 +209,10 @@ impl Listing for Sqlite {
             Ok(rows)
         })
         .await
+    }
+
+    async fn acts(&self, filter: Filter) -> Result<Vec<ActRow>, Error> {
+        self.list(query(ACTS, &filter, (None, "at", "id")), act_row).await
     }
 
     async fn quarantined(&self, filter: Filter) -> Result<Vec<QuarantineRow>, Error> {

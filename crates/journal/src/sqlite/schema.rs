@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -138,6 +138,16 @@ UPDATE sessions SET subscriptions = (SELECT json_group_object(key, value) FROM j
     // What a device's own lane has yet to settle is found without looking at what it has settled.
     "
 CREATE INDEX readings_direct ON readings(device, sequence) WHERE settlement = 'direct' AND batch IS NULL;
+",
+    "
+ALTER TABLE attempts ADD COLUMN cancel INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE acts (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    act TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    outcome TEXT NOT NULL
+) STRICT;
 ",
 ];
 

@@ -75,6 +75,7 @@ fn transaction(nonce: u64) -> TransactionDraft {
             raw: Bytes::from_static(b"raw"),
             max_fee_wei: 7,
             tip_wei: 1,
+            cancel: false,
         },
     }
 }

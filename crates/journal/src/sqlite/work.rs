@@ -13,7 +13,7 @@ use super::{
     write,
 };
 use crate::{
-    Account, Append, Attempt, BatchDraft, DeviceRow, DeviceState, Error, Inclusion, Journal, Kind, Ledger,
+    Account, Act, Append, Attempt, BatchDraft, DeviceRow, DeviceState, Error, Inclusion, Journal, Kind, Ledger,
     OpenTransaction, Opened, Recent, Refusal, Refused, Release, TransactionDraft, Unsettled, metrics,
 };
 
@@ -174,6 +174,22 @@ impl Ledger for Sqlite {
         self.write(move |c, _| write::finalized(c, &transactions, now_ms())).await
     }
 
+    async fn displaced(&self, transaction: u64) -> Result<u64, Error> {
+        self.write(move |c, _| write::displaced(c, transaction, now_ms())).await
+    }
+
+    async fn note_act(&self, act: Act) -> Result<(), Error> {
+        self.write(move |c, _| {
+            let Act { act, subject, outcome } = act;
+            c.execute(
+                "INSERT INTO acts (at, act, subject, outcome) VALUES (?1, ?2, ?3, ?4)",
+                params![now_ms() as i64, act, subject, outcome],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
     async fn batch_readings(&self, batch: u64) -> Result<Vec<Reading>, Error> {
         self.scan(move |c| {
             let mut statement = c.prepare_cached(
@@ -300,7 +316,7 @@ fn open_transactions(c: &Connection) -> Result<Vec<OpenTransaction>, Error> {
          WHERE t.state <> 'final' ORDER BY t.account, t.nonce",
     )?;
     let mut attempts = c.prepare_cached(
-        "SELECT hash, raw, max_fee_wei, tip_wei FROM attempts WHERE \"transaction\" = ?1 ORDER BY id",
+        "SELECT hash, raw, max_fee_wei, tip_wei, cancel FROM attempts WHERE \"transaction\" = ?1 ORDER BY id",
     )?;
     let mut rows = statement.query([])?;
     let mut open = Vec::new();
@@ -327,6 +343,7 @@ fn open_transactions(c: &Connection) -> Result<Vec<OpenTransaction>, Error> {
                     raw: row.get::<_, Vec<u8>>(1)?.into(),
                     max_fee_wei: u64_at(row, 2)?,
                     tip_wei: u64_at(row, 3)?,
+                    cancel: row.get(4)?,
                 })
             })?
             .collect::<Result<_, _>>()?;

@@ -104,7 +104,8 @@ fn insert_batch(connection: &Connection, transaction: i64, account: Address, bat
 pub(super) fn insert_attempt(connection: &Connection, transaction: i64, attempt: &Attempt) -> Result<(), Error> {
     connection
         .prepare_cached(
-            "INSERT INTO attempts (\"transaction\", hash, raw, max_fee_wei, tip_wei) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO attempts (\"transaction\", hash, raw, max_fee_wei, tip_wei, cancel)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             transaction,
@@ -112,6 +113,7 @@ pub(super) fn insert_attempt(connection: &Connection, transaction: i64, attempt:
             attempt.raw.as_ref(),
             attempt.max_fee_wei as i64,
             attempt.tip_wei as i64,
+            attempt.cancel,
         ])?;
     Ok(())
 }
@@ -203,21 +205,36 @@ pub(super) fn finalized(connection: &Connection, transactions: &[u64], now_ms: u
         connection
             .prepare_cached("UPDATE transactions SET state = 'final', final_at = ?2 WHERE id = ?1 AND state = 'mined'")?
             .execute([id, now_ms as i64])?;
-        let freed = connection
-            .prepare_cached(
-                "UPDATE readings SET batch = NULL WHERE batch =
-                 (SELECT b.id FROM batches b JOIN transactions t ON t.id = b.\"transaction\"
-                  WHERE t.id = ?1 AND t.success = 0 AND t.state = 'final')",
-            )?
-            .execute([id])?;
-        if freed > 0 {
-            connection
-                .prepare_cached("UPDATE batches SET released = released + ?2 WHERE \"transaction\" = ?1")?
-                .execute(params![id, freed as i64])?;
-        }
-        released += freed as u64;
+        released += release_failed(connection, id)?;
     }
     Ok(released)
+}
+
+pub(super) fn displaced(connection: &Connection, transaction: u64, now_ms: u64) -> Result<u64, Error> {
+    let id = transaction as i64;
+    connection
+        .prepare_cached(
+            "UPDATE transactions SET state = 'final', success = 0, final_at = ?2 WHERE id = ?1 AND state = 'sent'",
+        )?
+        .execute([id, now_ms as i64])?;
+    release_failed(connection, id)
+}
+
+/// The readings of a transaction that failed for good are to be settled by another one.
+fn release_failed(connection: &Connection, transaction: i64) -> Result<u64, Error> {
+    let freed = connection
+        .prepare_cached(
+            "UPDATE readings SET batch = NULL WHERE batch =
+             (SELECT b.id FROM batches b JOIN transactions t ON t.id = b.\"transaction\"
+              WHERE t.id = ?1 AND t.success = 0 AND t.state = 'final')",
+        )?
+        .execute([transaction])?;
+    if freed > 0 {
+        connection
+            .prepare_cached("UPDATE batches SET released = released + ?2 WHERE \"transaction\" = ?1")?
+            .execute(params![transaction, freed as i64])?;
+    }
+    Ok(freed as u64)
 }
 
 pub(super) fn set_registered(connection: &Connection, devices: &[DeviceId], registered: bool) -> Result<(), Error> {
