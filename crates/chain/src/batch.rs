@@ -34,7 +34,7 @@ pub(crate) fn is_due(waiting: usize, oldest_age: Duration, limits: &Limits) -> b
 }
 
 /// A head of an anchor chain: `keccak256(abi.encode(previousHead, batch, root, count, logSize, logRoot, rangesHash))`.
-pub(crate) fn next_head(previous: B256, number: u64, root: B256, count: u32) -> B256 {
+pub fn next_head(previous: B256, number: u64, root: B256, count: u32) -> B256 {
     keccak256((previous, number, root, count, 0u64, B256::ZERO, B256::ZERO).abi_encode())
 }
 

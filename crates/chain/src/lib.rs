@@ -20,6 +20,7 @@ mod standing;
 mod worker;
 
 pub use actor::{ChainActor, Drain, Obey, Reload};
+pub use batch::next_head;
 pub use config::{Config, Confirmations, Key, Limits, Treasury, Wei};
 
 pub use error::Error;

@@ -28,6 +28,9 @@ pub enum Error {
         /// Newest version this program knows.
         known: u32,
     },
+    /// A copy of the journal is not sound: so is the journal itself. See `windlass fsck`.
+    #[error("the journal is damaged: {0}")]
+    Damaged(String),
     /// The account already has a transaction at this nonce. The lane must reconcile; nothing was stored.
     #[error("account {account} already has a transaction at nonce {nonce}")]
     NonceTaken {

@@ -23,8 +23,8 @@ pub use ledger::{
 };
 pub use metrics::describe;
 pub use rows::{
-    Act, ActRow, BatchRow, DeviceRow, DeviceState, Filter, QuarantineRow, ReadingRow, Recent, SessionRow, State,
-    Totals, TransactionRow, Unsettled,
+    Act, ActRow, AttemptRow, BatchRow, DeviceRow, DeviceState, Filter, LaneRow, QuarantineRow, ReadingRow, Recent,
+    SessionRow, State, Totals, TransactionRow, Unsettled,
 };
-pub use sqlite::{Options, Sqlite};
+pub use sqlite::{Copy, Options, Sqlite};
 pub use store::{Journal, Ledger, Listing, Sessions};

@@ -112,6 +112,34 @@ pub struct ActRow {
     pub act: Act,
 }
 
+/// An account's transactions, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneRow {
+    /// The account.
+    pub account: Address,
+    /// Follows the highest nonce that was used here.
+    pub next_nonce: u64,
+    /// Transactions that are not final.
+    pub open: u64,
+    /// Transactions without inclusion.
+    pub in_flight: u64,
+}
+
+/// A signed attempt with the transaction that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// Row id.
+    pub id: u64,
+    /// Sending account.
+    pub account: Address,
+    /// Its nonce.
+    pub nonce: u64,
+    /// Transaction hash.
+    pub hash: B256,
+    /// EIP-2718 bytes.
+    pub raw: Vec<u8>,
+}
+
 /// Which rows a listing wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {

@@ -6,6 +6,7 @@ mod schema;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod work;
 mod write;
 mod writer;
@@ -23,6 +24,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::upkeep::Copy;
 use self::writer::{Command, Waiting, Writer};
 use crate::{Append, Error, Refusal, Refused, Release, metrics::Backlog};
 

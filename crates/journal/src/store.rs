@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
-    Account, Act, ActRow, Append, Attempt, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter, Inclusion,
-    OpenTransaction, Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release, SessionRow, Totals,
-    TransactionDraft, TransactionRow, Unsettled,
+    Account, Act, ActRow, Append, Attempt, AttemptRow, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter,
+    Inclusion, LaneRow, OpenTransaction, Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release, SessionRow,
+    Totals, TransactionDraft, TransactionRow, Unsettled,
 };
 
 /// What the device actors need.
@@ -149,6 +149,12 @@ pub trait Listing: Send + Sync + 'static {
 
     /// For each reading mined at or after `since_ms`: milliseconds from received to mined, and to final.
     async fn confirmations(&self, since_ms: u64) -> Result<Vec<(u64, Option<u64>)>, Error>;
+
+    /// Every account that ever sent, with what is open.
+    async fn lanes(&self) -> Result<Vec<LaneRow>, Error>;
+
+    /// Every signed attempt, oldest first.
+    async fn attempts(&self, filter: Filter) -> Result<Vec<AttemptRow>, Error>;
 
     /// What operators had done, oldest first.
     async fn acts(&self, filter: Filter) -> Result<Vec<ActRow>, Error>;

@@ -1,5 +1,6 @@
 //! The wiring: every crate's part, started in the order of the data's way and stopped in the same order.
 
+pub mod admin;
 mod herald;
 mod intake;
 mod reload;
@@ -47,6 +48,7 @@ pub struct App {
     chain_arbiter: Arbiter,
     upkeep: tokio::task::JoinHandle<()>,
     reloader: Reloader,
+    door: admin::Door,
 }
 
 impl std::fmt::Debug for App {
@@ -121,6 +123,8 @@ impl App {
         let interval = config.chain.poll_interval;
         let chain = ChainActor::start_in_arbiter(&chain_arbiter.handle(), move |_| ChainActor::new(worker, interval));
 
+        let door = admin::Door::open(&config.data_dir(), chain.clone(), standing.clone())
+            .with_context(|| format!("operators' socket {}", admin::path(&config.data_dir()).display()))?;
         let surface = surface::Surface {
             config: config.clone(),
             journal: journal.clone(),
@@ -161,6 +165,7 @@ impl App {
             chain_arbiter,
             upkeep,
             reloader,
+            door,
         })
     }
 
@@ -200,6 +205,7 @@ impl App {
     /// then the journal. What is not settled stays in the journal and is settled after the next start.
     pub async fn stop(self) {
         self.stop.cancel();
+        self.door.close();
         if let Err(error) = self.broker.await {
             tracing::error!(%error, "the broker did not stop cleanly");
         }

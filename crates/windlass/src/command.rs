@@ -1,16 +1,20 @@
 //! The commands: what each is called, what it takes, and what its exit code says.
 #![allow(clippy::print_stdout, reason = "commands speak to a person or a pipe")]
 
+mod backup;
 mod check;
 mod demo;
 mod deploy;
+mod fsck;
 mod list;
+mod operate;
 mod proof;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use windlass_chain::Order;
 use windlass_telemetry::Format;
 
 use crate::config::{Config, Invalid};
@@ -65,6 +69,26 @@ enum Command {
     Batches(list::Rows),
     /// List the accounts' transactions, oldest first.
     Attempts(list::Rows),
+    /// List the accounts: nonces, what is open, balance, and why one does not move.
+    Lanes(list::Rows),
+    /// List what operators had done, oldest first.
+    Acts(list::Rows),
+    /// Send the newest attempt of a transaction once more.
+    Resend(operate::OfTransaction),
+    /// Replace a transaction at a higher fee.
+    Bump(operate::OfTransaction),
+    /// Replace a transaction by one that does nothing; its readings go to another one.
+    Cancel(operate::OfTransaction),
+    /// Start nothing new from an account, or from any submitter. Outlives a restart.
+    Pause(operate::OfAccount),
+    /// End a pause, or a drain.
+    Resume(operate::OfAccount),
+    /// Start nothing new and wait until nothing is open: before a clean hand-over.
+    Drain(operate::Drain),
+    /// Recompute the journal's sequences, roots, heads and states, and compare them with a chain. Exit 1 on a fault.
+    Fsck(fsck::Fsck),
+    /// Copy the journal, whole and checked, beside a running gateway.
+    Backup(backup::Backup),
     /// Write the proof of one reading.
     Prove(proof::Prove),
     /// Verify a proof file: offline, against a block hash that you trust, or against a node.
@@ -110,6 +134,16 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         Command::Quarantine(options) => options.run(),
         Command::Batches(options) => options.batches(),
         Command::Attempts(options) => options.transactions(),
+        Command::Lanes(options) => operate::lanes(options),
+        Command::Acts(options) => operate::acts(options),
+        Command::Resend(options) => options.run(Order::Resend),
+        Command::Bump(options) => options.run(Order::Bump),
+        Command::Cancel(options) => options.run(Order::Cancel),
+        Command::Pause(options) => options.run(Order::Pause),
+        Command::Resume(options) => options.run(Order::Resume),
+        Command::Drain(options) => options.run(),
+        Command::Fsck(options) => options.run(),
+        Command::Backup(options) => options.run(),
         Command::Prove(options) => options.run(),
         Command::Verify(options) => options.run(),
     };

@@ -5,5 +5,6 @@ pub mod app;
 pub mod command;
 pub mod config;
 pub mod deployment;
+pub mod fsck;
 pub mod prove;
 pub mod rows;

@@ -2,7 +2,8 @@
 
 use alloy::primitives::hex;
 use serde_json::{Value, json};
-use windlass_journal::{BatchRow, DeviceRow, QuarantineRow, ReadingRow, TransactionRow};
+use windlass_chain::LaneStanding;
+use windlass_journal::{ActRow, BatchRow, DeviceRow, LaneRow, QuarantineRow, ReadingRow, TransactionRow};
 
 /// Text where the bytes are printable text, else `0x…`.
 pub fn payload(bytes: &[u8]) -> String {
@@ -70,6 +71,45 @@ pub fn device(row: &DeviceRow) -> Value {
         "address": row.address,
         "registered": row.registered,
         "barcode": row.barcode,
+    })
+}
+
+/// A lane, as the running gateway sees it.
+pub fn lane(lane: &LaneStanding) -> Value {
+    json!({
+        "account": lane.account,
+        "device": lane.device,
+        "next_nonce": lane.next_nonce,
+        "open": lane.open,
+        "in_flight": lane.in_flight,
+        "paused": lane.paused,
+        "balance_wei": lane.balance_wei.map(|b| b.to_string()),
+        "trouble": lane.trouble,
+    })
+}
+
+/// A lane, as the journal left it.
+pub fn lane_of_journal(lane: &LaneRow) -> Value {
+    json!({
+        "account": lane.account,
+        "device": null,
+        "next_nonce": lane.next_nonce,
+        "open": lane.open,
+        "in_flight": lane.in_flight,
+        "paused": null,
+        "balance_wei": null,
+        "trouble": null,
+    })
+}
+
+/// An operator's act.
+pub fn act(row: &ActRow) -> Value {
+    json!({
+        "id": row.id,
+        "at": row.at_ms,
+        "act": row.act.act,
+        "subject": row.act.subject,
+        "outcome": row.act.outcome,
     })
 }
 

@@ -29,8 +29,10 @@ impl Worker {
         if request.gas > crate::config::MAX_TRANSACTION_GAS {
             return Err(Error::TooMuchGas { account, gas: request.gas });
         }
-        let Some(lane) = self.lanes.get(&account) else { return Ok(()) };
-        self.open_at(account, lane.next_nonce, request, batch).await
+        match self.lanes.get(&account).map(|lane| (lane.next_nonce, lane.paused)) {
+            Some((nonce, false)) => self.open_at(account, nonce, request, batch).await,
+            _ => Ok(()),
+        }
     }
 
     /// The same at a nonce that nothing was ever signed at.

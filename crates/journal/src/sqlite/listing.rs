@@ -8,7 +8,10 @@ use super::{
     Sqlite,
     convert::{address_at, hash_at, opt_hash_at, opt_u64_at, reading_at, settlement_at, u64_at},
 };
-use crate::{Act, ActRow, BatchRow, Error, Filter, Listing, QuarantineRow, ReadingRow, State, Totals, TransactionRow};
+use crate::{
+    Act, ActRow, AttemptRow, BatchRow, Error, Filter, LaneRow, Listing, QuarantineRow, ReadingRow, State, Totals,
+    TransactionRow,
+};
 
 const READINGS: &str = "SELECT r.arrival, d.name, r.epoch, r.sequence, r.observed_at, r.payload, r.received_at,
     r.settlement, r.batch, t.state, t.success, t.tx, t.block_number, t.block_hash
@@ -21,6 +24,8 @@ const TRANSACTIONS: &str = "SELECT t.id, t.account, t.nonce, json_extract(t.kind
     (SELECT COUNT(*) FROM attempts WHERE \"transaction\" = t.id),
     COALESCE(t.tx, (SELECT hash FROM attempts WHERE \"transaction\" = t.id ORDER BY id DESC LIMIT 1)),
     t.block_number, t.block_hash, t.created_at FROM transactions t";
+const ATTEMPTS: &str = "SELECT a.id, t.account, t.nonce, a.hash, a.raw
+    FROM attempts a JOIN transactions t ON t.id = a.\"transaction\"";
 const ACTS: &str = "SELECT id, at, act, subject, outcome FROM acts";
 const QUARANTINE: &str = "SELECT id, device, topic, payload, reason, received_at FROM quarantine";
 
@@ -207,6 +212,33 @@ impl Listing for Sqlite {
                 })?
                 .collect::<Result<_, _>>()?;
             Ok(rows)
+        })
+        .await
+    }
+
+    async fn lanes(&self) -> Result<Vec<LaneRow>, Error> {
+        let sql = "SELECT account, MAX(nonce) + 1, SUM(state <> 'final'), SUM(state = 'sent') FROM transactions
+                   GROUP BY account ORDER BY MIN(id)";
+        self.list((sql.to_owned(), Vec::new()), |row| {
+            Ok(LaneRow {
+                account: address_at(row, 0)?,
+                next_nonce: u64_at(row, 1)?,
+                open: u64_at(row, 2)?,
+                in_flight: u64_at(row, 3)?,
+            })
+        })
+        .await
+    }
+
+    async fn attempts(&self, filter: Filter) -> Result<Vec<AttemptRow>, Error> {
+        self.list(query(ATTEMPTS, &filter, (None, "t.created_at", "a.id")), |row| {
+            Ok(AttemptRow {
+                id: u64_at(row, 0)?,
+                account: address_at(row, 1)?,
+                nonce: u64_at(row, 2)?,
+                hash: hash_at(row, 3)?,
+                raw: row.get(4)?,
+            })
         })
         .await
     }

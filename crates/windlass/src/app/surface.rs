@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::Value;
 use windlass_broker::RouterHealth;
 use windlass_chain::{Nodes, Standing};
 use windlass_http::{Filter, Health, Reason, Source, SourceError};
@@ -114,17 +114,7 @@ impl Source for Surface {
                 wanted.device.as_ref().is_none_or(|d| lane.device.as_ref().is_some_and(|own| own.as_str() == d))
             })
             .take(wanted.limit)
-            .map(|lane| {
-                json!({
-                    "account": lane.account,
-                    "device": lane.device,
-                    "next_nonce": lane.next_nonce,
-                    "open": lane.open,
-                    "in_flight": lane.in_flight,
-                    "balance_wei": lane.balance_wei.map(|b| b.to_string()),
-                    "trouble": lane.trouble,
-                })
-            })
+            .map(rows::lane)
             .collect())
     }
 

@@ -1,5 +1,7 @@
 //! Listings: they read the journal beside a live gateway.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -50,17 +52,25 @@ pub(super) enum Quarantine {
 }
 
 impl Rows {
-    fn journal(&self) -> anyhow::Result<Sqlite> {
-        let directory = self.config.load()?.data_dir();
+    pub(super) fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.config.load()?.data_dir())
+    }
+
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn journal(&self) -> anyhow::Result<Sqlite> {
+        let directory = self.data_dir()?;
         Sqlite::read_only(&directory)
             .with_context(|| format!("no journal in {}: has `windlass run` ever started there?", directory.display()))
     }
 
-    fn filter(&self) -> Filter {
+    pub(super) fn filter(&self) -> Filter {
         Filter { limit: self.limit, ..Filter::default() }
     }
 
-    fn print(&self, columns: &[&str], rows: &[Value]) -> anyhow::Result<u8> {
+    pub(super) fn print(&self, columns: &[&str], rows: &[Value]) -> anyhow::Result<u8> {
         if self.json {
             for row in rows {
                 line(&row.to_string())?;
@@ -105,7 +115,7 @@ impl Device {
         let Self::List(options) = self;
         let journal = options.journal()?;
         let mut devices = block_on(async { Ok(journal.devices().await?) })?;
-        devices.truncate(options.limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX)));
+        devices.truncate(options.limit().unwrap_or(usize::MAX));
         let rows: Vec<_> = devices.iter().map(rows::device).collect();
         options.print(&["device", "format", "settlement", "epoch", "registered", "address", "barcode"], &rows)
     }

@@ -1,0 +1,146 @@
+//! The operator's door: a socket in the data directory, for whoever may open it. One question and one answer a line.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix::Addr;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    task::JoinHandle,
+    time::timeout,
+};
+use windlass_chain::{ChainActor, Obey, Order, Standing};
+
+use crate::rows;
+
+/// The socket's name in the data directory.
+const FILE: &str = "windlass.sock";
+/// Operators at the same time.
+const CONNECTIONS: usize = 8;
+/// Longest question, in bytes.
+const LONGEST: u64 = 4_096;
+/// A question must come, and an answer be taken, in this time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What an operator's command asks the running gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Question {
+    /// To do something.
+    Do(Order),
+    /// Where every lane stands.
+    Lanes,
+}
+
+/// What the gateway says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// It was done; in words.
+    Done(String),
+    /// It was not; why.
+    Refused(String),
+    /// The lanes, and whether nothing is open any more.
+    Lanes {
+        /// One for each account.
+        lanes: Vec<Value>,
+        /// Nothing is open.
+        idle: bool,
+    },
+}
+
+/// The socket of the gateway that runs on this data directory.
+pub fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE)
+}
+
+/// Asks the gateway that runs on this data directory; `None` when none does.
+///
+/// # Errors
+/// When one runs and does not answer.
+pub async fn ask(data_dir: &Path, question: &Question) -> anyhow::Result<Option<Reply>> {
+    let mut stream = match UnixStream::connect(path(data_dir)).await {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    stream.write_all((serde_json::to_string(question)? + "\n").as_bytes()).await?;
+    let mut answer = String::new();
+    timeout(PATIENCE, BufReader::new(stream).read_line(&mut answer)).await??;
+    Ok(Some(serde_json::from_str(&answer)?))
+}
+
+/// Answers operators; the socket goes with it.
+pub(super) struct Door {
+    path: PathBuf,
+    task: JoinHandle<()>,
+}
+
+impl Door {
+    /// Only the owner of the process may open it.
+    pub(super) fn open(data_dir: &Path, chain: Addr<ChainActor>, standing: Arc<Mutex<Standing>>) -> io::Result<Self> {
+        let path = path(data_dir);
+        // Left behind by a process that was killed: the data directory's lock says that it is nobody's.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let task = tokio::spawn(async move {
+            loop {
+                let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+                let stream = match listener.accept().await {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::warn!(%error, "an operator could not be heard");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        continue;
+                    }
+                };
+                let (chain, standing) = (chain.clone(), standing.clone());
+                tokio::spawn(async move {
+                    let _place = place;
+                    let _ = timeout(PATIENCE, answer(stream, &chain, &standing)).await;
+                });
+            }
+        });
+        Ok(Self { path, task })
+    }
+
+    pub(super) fn close(self) {
+        self.task.abort();
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(mut stream: UnixStream, chain: &Addr<ChainActor>, standing: &Mutex<Standing>) -> io::Result<()> {
+    let mut question = String::new();
+    BufReader::new((&mut stream).take(LONGEST)).read_line(&mut question).await?;
+    let reply = match serde_json::from_str(&question) {
+        Ok(Question::Do(order)) => match chain.send(Obey(order)).await {
+            Ok(Ok(text)) => Reply::Done(text),
+            Ok(Err(text)) => Reply::Refused(text),
+            Err(error) => Reply::Refused(format!("the chain side does not answer: {error}")),
+        },
+        Ok(Question::Lanes) => {
+            let standing = standing.lock().map(|s| s.clone()).unwrap_or_default();
+            Reply::Lanes { lanes: standing.lanes.iter().map(rows::lane).collect(), idle: standing.idle }
+        }
+        Err(error) => Reply::Refused(format!("not a question: {error}")),
+    };
+    let text = serde_json::to_string(&reply).map_err(io::Error::other)?;
+    stream.write_all((text + "\n").as_bytes()).await
+}
