@@ -2,13 +2,16 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-rust test-contracts test-deploy lint fuzz format figures idle bench-broker gas clean
+.PHONY: help tools build demo test test-rust test-contracts test-deploy lint fuzz format figures idle bench-broker bench-chain chaos gas clean
 
 # Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
 ARGS ?=
 # What is fuzzed, each in turn without a name, and for how long.
 TARGET ?=
 SECONDS ?= 60
+# Of the fault matrix: how many, or which one.
+SEEDS ?=
+SEED ?=
 WINDLASS := target/release/windlass
 
 help: ## list the targets
@@ -71,6 +74,12 @@ idle: build ## print start-up time and idle memory of the service
 
 bench-broker: tools build ## print the broker's figures beside mosquitto's and rumqttd's: make bench-broker [ARGS=latency]
 	cargo bench --locked -p windlass-tests --bench broker -- $(ARGS)
+
+bench-chain: tools build ## print the chain side's figures: make bench-chain [ARGS=direct]
+	cargo bench --locked -p windlass-tests --bench chain -- $(ARGS)
+
+chaos: tools build ## run the seeded fault matrix: make chaos SEEDS=200, or one seed again: make chaos SEED=17
+	SEEDS=$(SEEDS) SEED=$(SEED) cargo test --release --locked -p windlass-tests --test chaos
 
 gas: tools ## print the committed gas snapshot after checking it
 	contracts/bin/forge test --match-contract Gas

@@ -35,6 +35,7 @@ debian_packages() {
     local missing=()
     command -v mosquitto_pub >/dev/null || missing+=(mosquitto-clients)
     { command -v mosquitto || [ -x /usr/sbin/mosquitto ]; } >/dev/null || missing+=(mosquitto)
+    command -v strace >/dev/null || missing+=(strace)
     command -v promtool >/dev/null || missing+=(prometheus)
     # Debian's python3 comes without the module that puts pip into a venv.
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)

@@ -32,6 +32,9 @@ const PRICE_BUMP: u128 = 10;
 /// geth's `MinTip`, wei.
 const MIN_TIP: u128 = 1;
 
+/// How long a node hangs.
+const LONGER_THAN_ANYBODY_WAITS: Duration = Duration::from_secs(60);
+
 /// What happens to a request instead of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -45,6 +48,8 @@ pub enum Fault {
     RateLimited,
     /// 502 from something between.
     BadGateway,
+    /// The node does what it was asked, and then says nothing for longer than anybody waits.
+    Hangs,
 }
 
 /// Where a request is held, so that whoever sent it can be killed.
@@ -287,7 +292,7 @@ impl Pool {
             Some(Fault::Refused(text)) => return Reply::Error(-32_000, text.into()),
             Some(Fault::RateLimited) => return Reply::Status("429 Too Many Requests"),
             Some(Fault::BadGateway) => return Reply::Status("502 Bad Gateway"),
-            Some(Fault::ReplyLost) | None => {}
+            Some(Fault::ReplyLost | Fault::Hangs) | None => {}
         }
         let reply = match request.method.as_str() {
             "eth_sendRawTransaction" => self.admit(&request.params),
@@ -295,7 +300,14 @@ impl Pool {
             "eth_getBlockByNumber" => self.block(request),
             _ => self.forward(&request.method, &request.params),
         };
-        if fault == Some(Fault::ReplyLost) { Reply::Nothing } else { reply }
+        match fault {
+            Some(Fault::ReplyLost) => Reply::Nothing,
+            Some(Fault::Hangs) => {
+                thread::sleep(LONGER_THAN_ANYBODY_WAITS);
+                Reply::Nothing
+            }
+            _ => reply,
+        }
     }
 
     fn nonce(&self, request: &Request) -> Reply {

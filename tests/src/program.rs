@@ -47,6 +47,16 @@ impl Program {
         self.0.id()
     }
 
+    /// Processor time that it has used.
+    pub fn cpu(&self) -> Duration {
+        cpu(self.id())
+    }
+
+    /// Resident memory, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        resident_kib(self.id())
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
@@ -59,6 +69,25 @@ impl Drop for Program {
     }
 }
 
+/// Jiffies of `/proc/PID/stat` in a second, on every Linux of today.
+const TICKS: f64 = 100.0;
+
+/// Processor time that a process has used.
+pub fn cpu(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the program's name in parentheses: state is the third field, user and system time the 14th and 15th.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: f64 = fields[11..13].iter().map(|f| f.parse::<f64>().unwrap()).sum();
+    Duration::from_secs_f64(ticks / TICKS)
+}
+
+/// Resident memory of a process, in KiB.
+pub fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
@@ -66,19 +95,25 @@ fn root() -> &'static Path {
 /// The binary under test, of the same build profile as this test; built once if it is missing or older.
 pub fn windlass() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            let profile_dir = env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
-            let release = profile_dir.ends_with("release");
-            let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            cargo.args(["build", "--locked", "--quiet", "-p", "windlass"]).current_dir(root());
-            if release {
-                cargo.arg("--release");
-            }
-            assert!(cargo.status().unwrap().success(), "the binary does not build");
-            profile_dir.join("windlass")
-        })
-        .clone()
+    BUILT.get_or_init(|| built("windlass")).clone()
+}
+
+/// The load generator, in the same way.
+pub fn scanner() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| built("windlass-scanner")).clone()
+}
+
+fn built(package: &str) -> PathBuf {
+    let profile_dir = env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    let release = profile_dir.ends_with("release");
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--locked", "--quiet", "-p", package]).current_dir(root());
+    if release {
+        cargo.arg("--release");
+    }
+    assert!(cargo.status().unwrap().success(), "{package} does not build");
+    profile_dir.join(package)
 }
 
 /// The pinned node.

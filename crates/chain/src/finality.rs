@@ -68,7 +68,8 @@ impl Follower {
             return Ok(Step::default());
         }
         if latest.number > head.number.saturating_add(LONGEST_WALK) {
-            return Ok(self.jump(latest));
+            // Whether what was known is still canonical, nobody has looked.
+            return Ok(Step { removed: Vec::new(), ..self.jump(latest) });
         }
         // Collect the new branch from its tip down to a block that is already known.
         let mut branch = vec![latest];

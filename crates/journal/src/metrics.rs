@@ -10,6 +10,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 const COMMIT_SECONDS: &str = "windlass_journal_commit_seconds";
 const COMMIT_READINGS: &str = "windlass_journal_commit_readings";
 const COMMIT_FAILURES: &str = "windlass_journal_commit_failures_total";
+const REFUSED: &str = "windlass_journal_refused_total";
 const UNSETTLED: &str = "windlass_unsettled_readings";
 const UNSETTLED_AGE: &str = "windlass_unsettled_age_seconds";
 
@@ -19,9 +20,13 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time of one journal commit, fsync included");
     describe_histogram!(COMMIT_READINGS, Unit::Count, "Readings in one journal commit");
     describe_counter!(COMMIT_FAILURES, Unit::Count, "Journal commits that failed; nothing of them was acknowledged");
+    describe_counter!(REFUSED, Unit::Count, "Readings not taken: too many unsettled, or the writer's queue full");
     describe_gauge!(UNSETTLED, Unit::Count, "Readings accepted and not yet mined on the canonical chain");
     describe_gauge!(UNSETTLED_AGE, Unit::Seconds, "Age of the oldest unsettled reading");
     counter!(COMMIT_FAILURES).absolute(0);
+    for reason in ["unsettled", "queue"] {
+        counter!(REFUSED, "reason" => reason).absolute(0);
+    }
     gauge!(UNSETTLED).set(0.0);
     gauge!(UNSETTLED_AGE).set(0.0);
     vec![
@@ -54,6 +59,10 @@ pub(crate) fn committed(took: Duration, readings: usize) {
     if readings > 0 {
         histogram!(COMMIT_READINGS).record(readings as f64);
     }
+}
+
+pub(crate) fn refused(reason: &'static str, readings: usize) {
+    counter!(REFUSED, "reason" => reason).increment(readings as u64);
 }
 
 pub(crate) fn commit_failed() {

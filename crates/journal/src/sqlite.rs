@@ -22,11 +22,15 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::upkeep::Copy;
 use self::writer::{Command, Waiting, Writer};
-use crate::{Append, Error, Refusal, Refused, Release, metrics::Backlog};
+use crate::{
+    Append, Error, Refusal, Refused, Release,
+    metrics::{self, Backlog},
+};
 
 /// The database file in `data_dir`.
 const FILE: &str = "journal.sqlite";
@@ -38,9 +42,13 @@ const CHECKPOINT_PAGES: u32 = 16_384;
 /// How long a reader waits for a writer's checkpoint.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How the engine is opened.
-#[derive(Debug, Clone)]
+/// The `[journal]` table: how the engine is opened.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Options {
+    /// Readings that may be accepted and not mined; beyond that new ones are refused until the chain has caught up. 0: as
+    /// many as the disk holds.
+    pub max_unsettled: u64,
     /// Bound of the queue before the writer, in readings (and in other entries). When it is full, `append` gives the
     /// entry back.
     pub queue: usize,
@@ -50,7 +58,15 @@ impl Default for Options {
     fn default() -> Self {
         // 10,000 devices with 20 publishes in flight are slowed by their own windows long before; this bound
         // holds about 30 MiB of entries and some seconds of the writer's work.
-        Self { queue: 65_536 }
+        Self { max_unsettled: 0, queue: 65_536 }
+    }
+}
+
+impl Options {
+    /// Every problem of the table; empty when there is none.
+    pub fn validate(&self) -> Vec<String> {
+        let good = (1..=10_000_000).contains(&self.queue);
+        if good { Vec::new() } else { vec!["journal.queue: must be 1 to 10000000".into()] }
     }
 }
 
@@ -66,6 +82,8 @@ struct Inner {
     writer: Option<mpsc::Sender<Command>>,
     /// Readings in the queue before the writer.
     waiting: Arc<Waiting>,
+    /// Most unsettled readings; 0: no limit.
+    max_unsettled: u64,
     /// For short indexed reads on the accept path.
     point: Mutex<Connection>,
     /// For the chain's and the listings' longer reads.
@@ -118,6 +136,7 @@ impl Sqlite {
             inner: Arc::new(Inner {
                 writer: Some(sender),
                 waiting,
+                max_unsettled: options.max_unsettled,
                 point: Mutex::new(reader(&path)?),
                 scan: Mutex::new(reader(&path)?),
                 backlog,
@@ -140,6 +159,7 @@ impl Sqlite {
             inner: Arc::new(Inner {
                 writer: None,
                 waiting: Arc::new(Waiting::new(0)),
+                max_unsettled: 0,
                 point: Mutex::new(reader(&path)?),
                 scan: Mutex::new(scan),
                 backlog: Arc::default(),
@@ -153,6 +173,11 @@ impl Sqlite {
     /// Whether the last commit succeeded. False while the disk is full or failing; readiness follows it.
     pub fn healthy(&self) -> bool {
         self.inner.healthy.load(Ordering::Relaxed)
+    }
+
+    /// Whether so many readings are unsettled that no more are taken.
+    pub fn is_full(&self) -> bool {
+        self.inner.max_unsettled > 0 && self.inner.backlog.get() >= self.inner.max_unsettled
     }
 
     /// Readings accepted and not yet mined on the canonical chain.
@@ -187,7 +212,12 @@ impl Sqlite {
 
     fn send_append(&self, entry: Append) -> Result<(), Refused<Append>> {
         let readings = entry.readings.len();
+        if self.is_full() {
+            metrics::refused("unsettled", readings);
+            return Err(Refused::Full(entry));
+        }
         if !self.inner.waiting.enter(readings) {
+            metrics::refused("queue", readings);
             return Err(Refused::Full(entry));
         }
         let sent = self.try_send(entry, Command::Append, |c| if let Command::Append(e) = c { Some(e) } else { None });

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_broker::{Broker, Identities};
 use windlass_chain::{ChainActor, Nodes, Setup, Standing, Worker};
 use windlass_http::Server;
-use windlass_journal::{Options, Sqlite};
+use windlass_journal::Sqlite;
 use windlass_telemetry::{Recorder, UPKEEP_EVERY};
 
 use crate::{config::Config, deployment};
@@ -90,7 +90,7 @@ impl App {
     /// # Errors
     /// What keeps the gateway from starting: journal, keys, addresses. A missing node is not among them.
     pub async fn build(config: &Config, recorder: Recorder) -> anyhow::Result<Self> {
-        let journal = Sqlite::open(&config.data_dir(), &Options::default())?;
+        let journal = Sqlite::open(&config.data_dir(), &config.journal)?;
         let custody = seed::custody(config)?;
         seed::devices(config, &journal, custody.as_ref()).await?;
         let directory = seed::directory(config, &journal, custody);

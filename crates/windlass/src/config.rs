@@ -31,6 +31,8 @@ pub struct Config {
     pub broker: windlass_broker::Config,
     /// Which chain, which nodes, which accounts.
     pub chain: windlass_chain::Config,
+    /// How much it may hold unsettled.
+    pub journal: windlass_journal::Options,
     /// Batch size and age.
     pub settlement: windlass_chain::Limits,
     /// Custodial keys.
@@ -57,6 +59,7 @@ impl Default for Config {
             data_dir: PathBuf::from("/var/lib/windlass"),
             broker: windlass_broker::Config::default(),
             chain: windlass_chain::Config::default(),
+            journal: windlass_journal::Options::default(),
             settlement: windlass_chain::Limits::default(),
             keys: Keys::default(),
             http: windlass_http::Config::default(),
@@ -82,6 +85,7 @@ impl Config {
     pub fn validate(&self) -> Vec<String> {
         let mut wrong = self.broker.validate();
         wrong.extend(self.chain.validate());
+        wrong.extend(self.journal.validate());
         wrong.extend(self.settlement.validate());
         wrong.extend(self.http.validate());
         wrong.extend(self.device.validate());

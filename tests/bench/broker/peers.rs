@@ -4,16 +4,12 @@ use std::{
     fmt::Write as _,
     fs,
     net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
     process::Command,
     time::Duration,
 };
 
 use tempfile::TempDir;
-use windlass_tests::{Program, Site, until};
-
-/// Jiffies of `/proc/PID/stat` in a second, on every Linux of today.
-const TICKS: f64 = 100.0;
+use windlass_tests::{Program, Site, cpu, resident_kib, until};
 
 /// A running broker.
 pub struct Peer {
@@ -94,18 +90,12 @@ impl Peer {
 
     /// Processor time that the broker has used.
     pub fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
-        // After the program's name in parentheses: state is the third field, user and system time the 14th and 15th.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: f64 = fields[11..13].iter().map(|f| f.parse::<f64>().unwrap()).sum();
-        Duration::from_secs_f64(ticks / TICKS)
+        cpu(self.pid)
     }
 
     /// Resident memory, in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(Path::new("/proc").join(self.pid.to_string()).join("status")).unwrap();
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        resident_kib(self.pid)
     }
 }
 

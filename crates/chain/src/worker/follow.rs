@@ -19,7 +19,7 @@ impl Worker {
     /// Walks to the newest block, takes inclusions, and calls old ones final.
     pub(super) async fn follow(&mut self) -> Result<(), Error> {
         let step = self.follower.step(&self.nodes).await?;
-        if !step.removed.is_empty() && !step.jumped {
+        if !step.removed.is_empty() {
             tracing::warn!(blocks = step.removed.len(), "reorg");
             metrics::reorg();
         }

@@ -213,24 +213,34 @@ async fn sessions_are_kept_over_a_restart_until_they_are_forgotten() {
 }
 
 #[tokio::test]
-async fn a_journal_of_the_first_version_is_brought_up_to_date_with_its_readings() {
-    let dir = TempDir::new().unwrap();
-    std::fs::create_dir_all(dir.path()).unwrap();
-    let old = Connection::open(dir.path().join(FILE)).unwrap();
-    old.execute_batch(super::schema::MIGRATIONS[0]).unwrap();
-    old.execute_batch(
-        "PRAGMA user_version = 1;
-         INSERT INTO devices (id, name, shard, format, settlement, epoch) VALUES (1, 'a', 0, 'digits', 'anchor', 1);
-         INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id, payload)
-         VALUES (1, 1, 1, 5, 5, 'anchor', 9, x'34');",
-    )
-    .unwrap();
-    drop(old);
-    let journal = open(&dir).await;
-    let state = journal.device(&id("a")).unwrap().unwrap();
-    assert_eq!((state.last_sequence, state.recent.len(), state.recent[0].unreleased), (1, 1, false));
-    append_packet(&journal, "a", Settlement::Anchor, 2, (9, true)).recv().unwrap().unwrap();
-    assert_eq!(release(&journal, "a", 9), Ok(true));
+async fn a_journal_of_every_version_is_brought_up_to_date_with_its_readings() {
+    for version in 1..=super::schema::MIGRATIONS.len() {
+        let dir = TempDir::new().unwrap();
+        let old = Connection::open(dir.path().join(FILE)).unwrap();
+        super::schema::MIGRATIONS[..version].iter().for_each(|step| old.execute_batch(step).unwrap());
+        old.pragma_update(None, "user_version", version).unwrap();
+        old.execute_batch(
+            "INSERT INTO devices (id, name, shard, format, settlement, epoch) VALUES (1, 'a', 0, 'digits', 'anchor', 1);
+             INSERT INTO transactions (id, account, nonce, kind, created_at) VALUES
+                 (1, zeroblob(20), 4, '{\"kind\":\"settle\",\"settlement\":\"anchor\"}', 5);
+             INSERT INTO attempts (\"transaction\", hash, raw, max_fee_wei, tip_wei) VALUES (1, zeroblob(32), x'02', 7, 1);
+             INSERT INTO batches (id, \"transaction\", settlement, account, number, count, oldest_received_at)
+                 VALUES (1, 1, 'anchor', zeroblob(20), 1, 1, 5);
+             INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id, batch, payload)
+                 VALUES (1, 1, 1, 5, 5, 'anchor', 8, 1, x'33'), (1, 2, 1, 6, 6, 'anchor', 9, NULL, x'34');",
+        )
+        .unwrap();
+        drop(old);
+        let journal = open(&dir).await;
+        let state = journal.device(&id("a")).unwrap().unwrap();
+        assert_eq!((state.last_sequence, state.recent.len(), state.recent[0].unreleased), (2, 2, false), "{version}");
+        assert_eq!(journal.unsettled_count(), 2);
+        let open = journal.open_transactions().await.unwrap();
+        assert_eq!((open.len(), open[0].nonce, open[0].readings, open[0].attempts[0].cancel), (1, 4, 1, false));
+        append_packet(&journal, "a", Settlement::Anchor, 3, (9, true)).recv().unwrap().unwrap();
+        assert_eq!(release(&journal, "a", 9), Ok(true));
+        assert_eq!(journal.faults().await.unwrap(), Vec::<String>::new());
+    }
 }
 
 #[tokio::test]
@@ -403,9 +413,34 @@ async fn a_failed_commit_acknowledges_nothing_and_leaves_no_hole() {
 }
 
 #[tokio::test]
+async fn a_journal_with_too_much_unsettled_takes_no_more_until_something_is_mined() {
+    let dir = TempDir::new().unwrap();
+    drop(open(&dir).await);
+    let journal = Sqlite::open(dir.path(), &Options { max_unsettled: 2, ..Options::default() }).unwrap();
+    for sequence in 1..=2 {
+        append(&journal, "a", Settlement::Anchor, sequence).recv().unwrap().unwrap();
+    }
+    assert!(journal.is_full());
+    let third = || Append {
+        device: id("a"),
+        epoch: 1,
+        settlement: Settlement::Anchor,
+        sequence: 3,
+        readings: vec![entry(3, (9, false))],
+        reply: Box::new(|_| {}),
+    };
+    assert!(matches!(journal.append(third()), Err(Refused::Full(_))));
+    let opened = Ledger::open(&journal, transaction(0), Some(batch(vec![1, 2]))).await.unwrap();
+    assert!(journal.is_full(), "on its way is not mined");
+    journal.mined(opened.transaction, included(true, vec![])).await.unwrap();
+    assert!(!journal.is_full());
+    assert!(journal.append(third()).is_ok());
+}
+
+#[tokio::test]
 async fn a_full_queue_gives_the_entry_back() {
     let dir = TempDir::new().unwrap();
-    let journal = Sqlite::open(dir.path(), &Options { queue: 1 }).unwrap();
+    let journal = Sqlite::open(dir.path(), &Options { queue: 1, ..Options::default() }).unwrap();
     let (hold, held) = mpsc::channel::<()>();
     let blocked = journal.clone();
     let job = tokio::spawn(async move {

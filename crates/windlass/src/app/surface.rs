@@ -73,6 +73,10 @@ impl Source for Surface {
             let detail = "the last journal commit failed; nothing is acknowledged until one succeeds".into();
             reasons.push(Reason { code: "journal", detail });
         }
+        if self.journal.is_full() {
+            let detail = "journal.max_unsettled readings are not mined; no more are taken until some are".into();
+            reasons.push(Reason { code: "backlog", detail });
+        }
         Health::from_reasons(reasons)
     }
 

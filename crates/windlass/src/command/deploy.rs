@@ -6,7 +6,7 @@ use alloy::primitives::{B256, Signature};
 use anyhow::Context;
 use async_trait::async_trait;
 use windlass_chain::{Deployment, Setup, Signatory, Worker};
-use windlass_journal::{Options, Sqlite};
+use windlass_journal::Sqlite;
 use windlass_reading::DeviceId;
 
 use super::{OK, WithConfig, block_on, line};
@@ -42,7 +42,7 @@ pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
 
 /// Deploys and notes the address. Safe to interrupt and to repeat: the transaction is in the journal.
 pub(super) async fn deploy(config: &Config) -> anyhow::Result<Deployment> {
-    let journal = Sqlite::open(&config.data_dir(), &Options::default())?;
+    let journal = Sqlite::open(&config.data_dir(), &config.journal)?;
     let submitters = config
         .chain
         .submitters

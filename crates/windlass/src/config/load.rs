@@ -8,8 +8,19 @@ use serde::de::DeserializeOwned;
 use super::{Config, Device};
 
 /// The tables and keys at the top of the file.
-const TOP: [&str; 10] =
-    ["data_dir", "broker", "chain", "settlement", "keys", "http", "device", "devices", "devices_file", "users"];
+const TOP: [&str; 11] = [
+    "data_dir",
+    "broker",
+    "chain",
+    "journal",
+    "settlement",
+    "keys",
+    "http",
+    "device",
+    "devices",
+    "devices_file",
+    "users",
+];
 
 /// Every problem of a config.
 #[derive(Debug)]
@@ -73,6 +84,7 @@ fn read(file: &Path, problems: &mut Vec<String>) -> Option<Config> {
         data_dir: tables.table("data_dir").unwrap_or_else(|| Config::default().data_dir),
         broker: tables.table("broker").unwrap_or_default(),
         chain: tables.table("chain").unwrap_or_default(),
+        journal: tables.table("journal").unwrap_or_default(),
         settlement: tables.table("settlement").unwrap_or_default(),
         keys: tables.table("keys").unwrap_or_default(),
         http: tables.table("http").unwrap_or_default(),

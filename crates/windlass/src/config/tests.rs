@@ -40,6 +40,7 @@ fn the_example_file_is_the_defaults() {
     let example = Config::load(&file).unwrap();
     let defaults = Config::default();
     assert_eq!(json(&example.broker), json(&defaults.broker));
+    assert_eq!(json(&example.journal), json(&defaults.journal));
     assert_eq!(json(&example.settlement), json(&defaults.settlement));
     assert_eq!(json(&example.http), json(&defaults.http));
     assert_eq!(json(&example.device), json(&defaults.device));

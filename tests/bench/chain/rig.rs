@@ -1,0 +1,144 @@
+//! A site under load, and what is read off it.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use windlass_journal::{Listing, Sqlite};
+use windlass_tests::{SECRET, Site, scanner, until};
+
+/// A site with so many devices of one settlement.
+pub(crate) struct Rig {
+    pub(crate) site: Site,
+    settlement: String,
+    devices: usize,
+}
+
+/// Scanners at work.
+pub(crate) struct Load(Child);
+
+/// What they saw.
+pub(crate) struct Summary {
+    pub(crate) accepted: usize,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+}
+
+impl Rig {
+    pub(crate) fn new(settlement: &str, devices: usize) -> Self {
+        let ids: Vec<String> = (0..devices).map(|n| format!("d-{n}")).collect();
+        let rows: Vec<_> = ids.iter().map(|id| (id.as_str(), settlement, "gtin")).collect();
+        let site = Site::new(&rows);
+        // The default.
+        site.edit_config("max_wait = \"300ms\"", "max_wait = \"1s\"");
+        let mut credentials = String::new();
+        for id in &ids {
+            writeln!(credentials, "{}", json!({ "id": id, "secret": SECRET })).unwrap();
+        }
+        fs::write(site.path("credentials"), credentials).unwrap();
+        Self { site, settlement: settlement.to_owned(), devices }
+    }
+
+    /// Direct and batch devices are registered, funded and have their contracts before the clock starts.
+    pub(crate) fn until_devices_are_prepared(&self) {
+        let ready = |device: &Value| match self.settlement.as_str() {
+            "anchor" => true,
+            "batch" => device["registered"] == true,
+            _ => device["barcode"] != Value::Null,
+        };
+        until_patiently("the devices are prepared", || {
+            (self.site.rows(&["device", "list"]).iter().filter(|d| ready(d)).count() == self.devices).then_some(())
+        });
+    }
+
+    pub(crate) fn load(&self, rate: f64, time: Duration) -> Load {
+        let mut command = Command::new(scanner());
+        command.args(["--broker", &format!("127.0.0.1:{}", self.site.mqtt), "--json", "--protocol", "3"]);
+        command.args(["--rate", &rate.to_string(), "--seconds", &time.as_secs().to_string()]);
+        command.arg("--credentials").arg(self.site.path("credentials"));
+        Load(command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap())
+    }
+
+    pub(crate) fn cpu(&self) -> Duration {
+        self.site.gateway.as_ref().unwrap().cpu()
+    }
+
+    pub(crate) fn resident_mib(&self) -> f64 {
+        self.site.gateway.as_ref().unwrap().resident_kib() as f64 / 1_024.0
+    }
+
+    pub(crate) fn settled(&self) -> f64 {
+        self.site.metric(&format!("windlass_readings_settled_total{{settlement=\"{}\"}}", self.settlement))
+    }
+
+    pub(crate) fn unsettled(&self) -> f64 {
+        self.site.metric("windlass_unsettled_readings")
+    }
+
+    pub(crate) fn gas_per_reading(&self) -> f64 {
+        let gas = self.site.metric(&format!("windlass_gas_used_total{{settlement=\"{}\"}}", self.settlement));
+        gas / self.settled()
+    }
+
+    /// Every reading is final in the journal.
+    pub(crate) fn until_all_is_final(&self, count: usize) {
+        until_patiently("all is final", || {
+            let totals = self.read(async |journal| journal.totals().await.unwrap());
+            (totals.accepted == count as u64 && totals.finalized == totals.accepted).then_some(())
+        });
+    }
+
+    /// Median and 99th percentile of the seconds to mined, and to final.
+    pub(crate) fn confirmations(&self) -> ([f64; 2], [f64; 2]) {
+        let rows = self.read(async |journal| journal.confirmations(0).await.unwrap());
+        let quantiles = |mut all: Vec<u64>| {
+            all.sort_unstable();
+            [0.5, 0.99].map(|q| all[((all.len() - 1) as f64 * q) as usize] as f64 / 1_000.0)
+        };
+        let last = rows.iter().filter_map(|(_, last)| *last).collect();
+        (quantiles(rows.iter().map(|(mined, _)| *mined).collect()), quantiles(last))
+    }
+
+    fn read<T>(&self, ask: impl AsyncFnOnce(&Sqlite) -> T) -> T {
+        let journal = Sqlite::read_only(&self.site.path("data")).unwrap();
+        tokio::runtime::Runtime::new().unwrap().block_on(ask(&journal))
+    }
+}
+
+/// Longer than any story waits.
+fn until_patiently(what: &str, mut done: impl FnMut() -> Option<()>) {
+    for _ in 0..20 {
+        for _ in 0..120 {
+            if done().is_some() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(250));
+        }
+    }
+    until(what, done);
+}
+
+impl Load {
+    /// Waits for the end; `each_second` is called meanwhile.
+    pub(crate) fn wait(mut self, mut each_second: impl FnMut()) -> Summary {
+        while self.0.try_wait().unwrap().is_none() {
+            each_second();
+            thread::sleep(Duration::from_secs(1));
+        }
+        let output = self.0.wait_with_output().unwrap();
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let number = |pointer: &str| {
+            summary.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer} is not in {summary}"))
+        };
+        Summary {
+            accepted: number("/acknowledged") as usize,
+            p50_ms: number("/latency/p50_ms"),
+            p99_ms: number("/latency/p99_ms"),
+        }
+    }
+}

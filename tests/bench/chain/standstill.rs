@@ -1,0 +1,47 @@
+//! A chain that stands still: readings come on, nothing is included, and then everything is.
+
+use std::{env, time::Duration};
+
+use windlass_tests::rpc;
+
+use crate::rig::Rig;
+
+/// Readings per second of all devices together.
+const RATE: f64 = 20_000.0;
+const DEVICES: usize = 500;
+/// Without `STANDSTILL_SECONDS`. 360 make 7,200,000 readings: an hour at 2,000 per second.
+const SECONDS: u64 = 60;
+
+pub(crate) fn run() {
+    let seconds = env::var("STANDSTILL_SECONDS").ok().map_or(SECONDS, |text| text.parse().expect("a number"));
+    println!("\nstandstill: no block for {seconds} s at {RATE} readings/s of {DEVICES} devices");
+    let mut rig = Rig::new("anchor", DEVICES);
+    rig.site.start_node();
+    rig.site.deploy();
+    rig.site.start();
+    rig.site.until_ready();
+    rpc(rig.site.rpc, "evm_setIntervalMining", serde_json::json!([0])).unwrap();
+    println!("{:>10} {:>12} {:>12} {:>12} {:>12}", "readings", "ack p50 ms", "ack p99 ms", "memory MiB", "journal MiB");
+    let mut accepted = 0;
+    for _ in 0..6 {
+        let part = Duration::from_secs((seconds / 6).max(1));
+        let summary = rig.load(RATE / DEVICES as f64, part).wait(|| ());
+        accepted += summary.accepted;
+        let journal = std::fs::metadata(rig.site.path("data/journal.sqlite")).unwrap().len();
+        println!(
+            "{accepted:>10} {:>12.2} {:>12.2} {:>12.0} {:>12}",
+            summary.p50_ms,
+            summary.p99_ms,
+            rig.resident_mib(),
+            journal >> 20
+        );
+    }
+    let begun = std::time::Instant::now();
+    rpc(rig.site.rpc, "evm_setIntervalMining", serde_json::json!([1])).unwrap();
+    rig.until_all_is_final(accepted);
+    println!(
+        "all final {:.0} s after the first block, memory {:.0} MiB",
+        begun.elapsed().as_secs_f64(),
+        rig.resident_mib()
+    );
+}
