@@ -64,7 +64,8 @@ impl Follower {
         let Some(head) = self.head() else { return Ok(self.jump(latest)) };
         // The head, or an older block: then the node is behind. A chain that really became shorter shows it with its
         // next block.
-        if self.recent.iter().any(|block| block.hash == latest.hash) {
+        let known = self.recent.iter().any(|block| block.hash == latest.hash);
+        if known || (latest.number < head.number && nodes.knows_a_longer_chain(latest.number)) {
             return Ok(Step::default());
         }
         if latest.number > head.number.saturating_add(LONGEST_WALK) {

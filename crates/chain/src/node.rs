@@ -175,6 +175,11 @@ impl Nodes {
         }
     }
 
+    /// Whether a node has said lately that it has blocks above this one.
+    pub(crate) fn knows_a_longer_chain(&self, number: u64) -> bool {
+        self.clients.iter().any(|node| node.head.load(Ordering::Relaxed) > number)
+    }
+
     async fn newest_of_preferred(&self) -> Result<BlockId, Error> {
         self.block_at(BlockNumberOrTag::Latest).await?.ok_or(Error::Answer("eth_getBlockByNumber"))
     }
