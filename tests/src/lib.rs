@@ -23,6 +23,6 @@ pub use audit::assert_consistent;
 pub use devices::{exact, stubborn};
 pub use mqtt::{Client, Protocol};
 pub use pool::{Fault, Moment, Of, Pool};
-pub use program::{Program, anvil, cpu, resident_kib, scanner, windlass};
+pub use program::{Program, anvil, cpu, node_modules, resident_kib, scanner, windlass};
 pub use site::{SECRET, Site, free_ports, until};
 pub use web::{get, rpc};

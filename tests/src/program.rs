@@ -116,6 +116,12 @@ fn built(package: &str) -> PathBuf {
     profile_dir.join(package)
 }
 
+/// The tests' own npm packages.
+pub fn node_modules() -> PathBuf {
+    let path = root().join("tests/clients/node_modules").canonicalize();
+    path.expect("the tests' npm packages are missing: run make tools")
+}
+
 /// The pinned node.
 pub fn anvil() -> PathBuf {
     let path = root().join("contracts/bin/anvil");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::{Program, anvil, get, rpc, windlass};
+use crate::{Program, anvil, get, node_modules, rpc, windlass};
 
 /// Every device's secret.
 pub const SECRET: &str = "correct horse battery staple";
@@ -156,6 +156,26 @@ max_wait = "300ms"
         command.args(["--host", "127.0.0.1", "--block-time", &block_time, "--silent", "--port", &self.rpc.to_string()]);
         command.arg("--state").arg(self.path("anvil.json"));
         self.node = Some(Program::start(&mut command, &self.path("anvil.log")));
+        until("the node answers", || rpc(self.rpc, "eth_chainId", json!([])));
+    }
+
+    /// Starts another node than anvil, with the same accounts and a pool of its own.
+    pub fn start_hardhat(&mut self) {
+        let directory = self.path("hardhat");
+        fs::create_dir_all(&directory).unwrap();
+        let config = format!(
+            "module.exports = {{ solidity: \"0.8.30\", networks: {{ hardhat: {{ chainId: 31337, hardfork: \"cancun\",
+                mining: {{ auto: false, interval: {} }} }} }} }};",
+            (self.block_seconds * 1_000.0) as u64
+        );
+        fs::write(directory.join("hardhat.config.js"), config).unwrap();
+        fs::write(directory.join("package.json"), "{\"private\": true}").unwrap();
+        std::os::unix::fs::symlink(node_modules(), directory.join("node_modules")).unwrap();
+        let mut command = Command::new("node");
+        command.arg(node_modules().join("hardhat/internal/cli/bootstrap.js")).current_dir(&directory);
+        command.args(["node", "--hostname", "127.0.0.1", "--port", &self.rpc.to_string()]);
+        command.env("HARDHAT_DISABLE_TELEMETRY_PROMPT", "true");
+        self.node = Some(Program::start(&mut command, &self.path("hardhat.log")));
         until("the node answers", || rpc(self.rpc, "eth_chainId", json!([])));
     }
 

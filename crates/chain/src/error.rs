@@ -19,6 +19,12 @@ pub enum Error {
         /// What the last node said.
         text: String,
     },
+    /// No node has this method.
+    #[error("{method}: no node supports it")]
+    Unsupported {
+        /// The JSON-RPC method.
+        method: &'static str,
+    },
     /// The nodes say different things about an account that the journal has no history of. Tried again.
     #[error("the nodes disagree on the next nonce of {account}: {low} to {high}")]
     Disagree {

@@ -33,6 +33,8 @@ use crate::{
 const LAG_BLOCKS: u64 = 1;
 /// Between two looks at how far a node is that is not preferred.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a node that failed is not preferred for being ahead.
+const REST: Duration = Duration::from_secs(10);
 /// How long other nodes' opinions are waited for.
 const SECOND_OPINION: Duration = Duration::from_secs(3);
 /// How many blocks of fee history an offer rests on.
@@ -108,8 +110,17 @@ impl Nodes {
                     self.preferred.store(index, Ordering::Relaxed);
                     return Ok(value);
                 }
-                Err(error) => last = Some(error),
+                Err(error) => {
+                    if !is_unsupported(&error) {
+                        node.rest();
+                    }
+                    last = Some(error);
+                }
             }
+        }
+        // One node that has the method is enough; when none has it, there is another way to ask.
+        if last.as_ref().is_some_and(is_unsupported) {
+            return Err(Error::Unsupported { method });
         }
         Err(Error::Node { method, text: last.map_or_else(String::new, |e| short(&e)) })
     }
@@ -197,8 +208,23 @@ impl Nodes {
 
     /// All receipts of the block with this hash.
     pub async fn receipts(&self, hash: B256) -> Result<Vec<TransactionReceipt>, Error> {
-        let receipts: Option<Vec<TransactionReceipt>> = self.read("eth_getBlockReceipts", (hash,)).await?;
-        receipts.ok_or(Error::Answer("eth_getBlockReceipts"))
+        let asked = self.read::<_, Option<Vec<TransactionReceipt>>>("eth_getBlockReceipts", (hash,)).await;
+        match asked {
+            Err(Error::Unsupported { .. }) => self.receipts_one_by_one(hash).await,
+            other => other?.ok_or(Error::Answer("eth_getBlockReceipts")),
+        }
+    }
+
+    /// The same from nodes that have no method for it.
+    async fn receipts_one_by_one(&self, hash: B256) -> Result<Vec<TransactionReceipt>, Error> {
+        let block: Option<Block<B256>> = self.read("eth_getBlockByHash", (hash, false)).await?;
+        let block = block.ok_or(Error::Answer("eth_getBlockByHash"))?;
+        let mut receipts = Vec::new();
+        for tx in block.transactions.as_hashes().unwrap_or_default() {
+            let receipt = self.receipt(*tx).await?.filter(|r| r.block_hash == Some(hash));
+            receipts.push(receipt.ok_or(Error::Answer("eth_getTransactionReceipt"))?);
+        }
+        Ok(receipts)
     }
 
     /// The receipt of one transaction, `None` while it is not included.
@@ -308,6 +334,19 @@ impl Node {
         answer
     }
 
+    /// It has failed: how far it is counts for nothing for a while.
+    fn rest(self: &Arc<Self>) {
+        self.head.store(0, Ordering::Relaxed);
+        if self.probed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let node = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(REST).await;
+            node.probed.store(false, Ordering::Relaxed);
+        });
+    }
+
     /// Asks for the newest block's number, beside everything else and not too often.
     fn probe(self: &Arc<Self>) {
         if self.probed.swap(true, Ordering::Relaxed) {
@@ -332,6 +371,13 @@ fn merge(a: Outcome, b: Outcome) -> Outcome {
         (Outcome::Unknown(text), _) | (_, Outcome::Unknown(text)) => Outcome::Unknown(text),
         (rejected, _) => rejected,
     }
+}
+
+/// JSON-RPC's "method not found", and EIP-1474's "method not supported".
+const NO_SUCH_METHOD: [i64; 2] = [-32_601, -32_004];
+
+fn is_unsupported(error: &RpcError<TransportErrorKind>) -> bool {
+    matches!(error, RpcError::ErrorResp(payload) if NO_SUCH_METHOD.contains(&payload.code))
 }
 
 /// An RPC error in a line, without a URL that may hold a key.

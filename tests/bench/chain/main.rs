@@ -32,7 +32,7 @@ fn main() {
     let wanted: Vec<String> = env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let scenarios: [Scenario; 5] = [
         ("anchor", || throughput("anchor", 500, 20.0)),
-        ("batch", || throughput("batch", 50, 1.0)),
+        ("batch", || throughput("batch", 100, 10.0)),
         ("direct", || throughput("direct", 1_000, 0.1)),
         ("restart", restart),
         ("standstill", standstill::run),
