@@ -165,17 +165,24 @@ impl Lane {
         self.open.values().filter(|o| o.inclusion.is_none()).count()
     }
 
-    /// The nonce that is stuck by its price at this block, if one is. Only the lowest one can be, the ones above wait for
-    /// it; and it is not to blame for the time in which it waited itself.
-    pub(crate) fn stuck(&mut self, head: u64, patience: u64) -> Option<u64> {
-        let (nonce, open) = self.open.iter().find(|(_, o)| o.inclusion.is_none())?;
+    /// The nonces that are stuck by their price at this block. As a rule that is the lowest one at most: the ones above wait
+    /// for it, and it is not to blame for the time in which it waited itself. Once it is stuck, so are the next ones that
+    /// offer less than the base fee: they could not be included when their turn came.
+    pub(crate) fn stuck(&mut self, head: u64, patience: u64, base_fee_wei: u64) -> Vec<u64> {
+        let mut waiting = self.open.iter().filter(|(_, o)| o.inclusion.is_none()).take(SLOTS);
+        let Some((lowest, first)) = waiting.next() else { return Vec::new() };
         let since = match self.lowest {
-            Some((lowest, since)) if lowest == *nonce => since,
+            Some((before, since)) if before == *lowest => since,
             _ => head,
         };
-        self.lowest = Some((*nonce, since));
-        let patient = head < since.max(open.attempted_at_block).saturating_add(patience);
-        (open.sent.is_some() && (open.underpriced || !patient)).then_some(*nonce)
+        self.lowest = Some((*lowest, since));
+        let late = |since: u64| head >= since.saturating_add(patience);
+        if first.sent.is_none() || !(first.underpriced || late(since.max(first.attempted_at_block))) {
+            return Vec::new();
+        }
+        let hopeless = |open: &Open| open.newest().is_some_and(|a| a.max_fee_wei < base_fee_wei);
+        let next = waiting.filter(|(_, o)| o.sent.is_some() && late(o.attempted_at_block) && hopeless(o));
+        std::iter::once(*lowest).chain(next.map(|(nonce, _)| *nonce)).collect()
     }
 
     /// Whether another transaction fits into the nodes' pools.
@@ -322,15 +329,23 @@ mod tests {
             passed: false,
             underpriced: false,
         };
+        let none = Vec::<u64>::new;
         lane.open.insert(5, open.clone());
         lane.open.insert(6, open.clone());
-        assert_eq!([10, 11, 12, 13].map(|head| lane.stuck(head, 3)), [None, None, None, Some(5)]);
+        assert_eq!([10, 11, 12, 13].map(|head| lane.stuck(head, 3, 0)), [none(), none(), none(), vec![5]]);
         lane.open.remove(&5);
-        assert_eq!([20, 22, 23].map(|head| lane.stuck(head, 3)), [None, None, Some(6)]);
+        assert_eq!([20, 22, 23].map(|head| lane.stuck(head, 3, 0)), [none(), none(), vec![6]]);
         lane.open.insert(6, Open { attempted_at_block: 23, ..open.clone() });
-        assert_eq!([23, 25, 26].map(|head| lane.stuck(head, 3)), [None, None, Some(6)]);
-        lane.open.insert(6, Open { attempted_at_block: 26, underpriced: true, ..open });
-        assert_eq!(lane.stuck(26, 3), Some(6));
+        assert_eq!([23, 25, 26].map(|head| lane.stuck(head, 3, 0)), [none(), none(), vec![6]]);
+        lane.open.insert(6, Open { attempted_at_block: 26, underpriced: true, ..open.clone() });
+        assert_eq!(lane.stuck(26, 3, 0), [6]);
+        // Behind a stuck one, what offers less than the base fee is stuck too.
+        let offers =
+            |max_fee_wei| Attempt { hash: B256::ZERO, raw: Bytes::new(), max_fee_wei, tip_wei: 1, cancel: false };
+        for (nonce, max_fee_wei) in [(7, 50), (8, 150), (9, 99)] {
+            lane.open.insert(nonce, Open { attempts: vec![offers(max_fee_wei)], ..open.clone() });
+        }
+        assert_eq!(lane.stuck(26, 3, 100), [6, 7, 9]);
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub struct Worker {
     held_off: HashMap<DeviceId, HoldOff>,
     contract: Option<Contract>,
     fees: Option<Fees>,
+    /// Of the next block, as far as is known.
+    base_fee_wei: u64,
     checked: Option<Instant>,
     loaded: bool,
     /// Drain: finish what is open, take nothing new.
@@ -148,6 +150,7 @@ impl Worker {
             held_off: HashMap::new(),
             contract: None,
             fees: None,
+            base_fee_wei: 0,
             checked: None,
             loaded: false,
             draining: false,

@@ -132,21 +132,29 @@ impl Worker {
         let mut again = Vec::new();
         let mut stuck = Vec::new();
         for lane in self.lanes.values_mut() {
-            let late = lane.stuck(head, patience);
-            stuck.extend(late.map(|nonce| (lane.account, nonce)));
+            let late = lane.stuck(head, patience, self.base_fee_wei);
             // No more than a pool takes: after a reorg more may be waiting.
             let waiting = lane.open.iter().filter(|(_, o)| o.inclusion.is_none()).take(SLOTS);
             for (nonce, open) in waiting {
-                if late != Some(*nonce) && open.sent.is_none_or(|at| at.elapsed() >= RESEND_AFTER) {
+                if !late.contains(nonce) && open.sent.is_none_or(|at| at.elapsed() >= RESEND_AFTER) {
                     again.push((lane.account, *nonce));
                 }
             }
-        }
-        for (account, nonce) in stuck {
-            if !self.fill_gap(account, nonce).await? {
-                self.supersede(account, nonce, false).await?;
+            if !late.is_empty() {
+                stuck.push((lane.account, late));
             }
-            self.send(account, nonce).await;
+        }
+        for (account, nonces) in stuck {
+            if let Some(lowest) = nonces.first()
+                && self.fill_gap(account, *lowest).await?
+            {
+                self.send(account, *lowest).await;
+                continue;
+            }
+            for nonce in nonces {
+                self.supersede(account, nonce, false).await?;
+                self.send(account, nonce).await;
+            }
         }
         for (account, nonce) in again {
             self.send(account, nonce).await;
@@ -216,6 +224,7 @@ impl Worker {
     /// Reads the market for the next offers.
     pub(super) async fn price(&mut self) -> Result<(), Error> {
         let (base_fee_wei, tip_wei) = self.nodes.market().await?;
+        self.base_fee_wei = base_fee_wei;
         self.fees = Some(Fees::offer(base_fee_wei, tip_wei, self.setup.config.max_fee.per_gas()));
         Ok(())
     }
