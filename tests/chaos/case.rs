@@ -76,7 +76,10 @@ fn play(plan: &Plan, site: &mut Site) -> usize {
     assert_consistent(site, &acknowledged);
     for pool in &pools {
         assert_eq!(pool.refused("replacement"), 0, "a bump that the pool does not take");
-        assert_eq!(pool.refused("slots"), 0, "more than an account's slots");
+        // Between a reorg and its being noticed, what it removed is in the pool beside what was sent since.
+        if plan.reorg == 0 {
+            assert_eq!(pool.refused("slots"), 0, "more than an account's slots");
+        }
     }
     acknowledged.len()
 }

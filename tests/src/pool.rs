@@ -80,6 +80,8 @@ struct State {
     pending: HashMap<Address, BTreeMap<u64, Pooled>>,
     /// Every hash that ever went through.
     seen: Vec<B256>,
+    /// What was last sent at each nonce, taken or not.
+    sent: HashMap<(Address, u64), B256>,
     faults: HashMap<&'static str, VecDeque<Fault>>,
     trap: Option<(Of, Moment)>,
     /// Answers to `eth_getTransactionCount` are this much off.
@@ -260,14 +262,26 @@ impl Pool {
 
     fn takes(&self, request: &Request) -> Option<Moment> {
         let mut state = self.state();
+        let hit = self.is_trapped(&state, request);
+        if request.method == "eth_sendRawTransaction"
+            && let Some((account, tx)) = transaction(&request.params)
+        {
+            state.sent.insert((account, tx.nonce()), *tx.tx_hash());
+        }
+        if hit.is_some() {
+            state.trap = None;
+        }
+        hit
+    }
+
+    fn is_trapped(&self, state: &State, request: &Request) -> Option<Moment> {
         let (of, moment) = state.trap?;
         let hit = match of {
             Of::Method(method) => request.method == method,
             Of::Replacement => {
                 request.method == "eth_sendRawTransaction"
                     && transaction(&request.params).is_some_and(|(account, tx)| {
-                        let known = state.pending.get(&account).and_then(|p| p.get(&tx.nonce()));
-                        known.is_some_and(|pooled| pooled.hash != *tx.tx_hash())
+                        state.sent.get(&(account, tx.nonce())).is_some_and(|sent| sent != tx.tx_hash())
                     })
             }
             Of::Receipts => {
@@ -279,9 +293,6 @@ impl Pool {
                     })
             }
         };
-        if hit {
-            state.trap = None;
-        }
         hit.then_some(moment)
     }
 

@@ -164,6 +164,51 @@ fn a_gap_before_the_first_nonce_is_filled() {
 }
 
 #[test]
+fn what_is_archived_leaves_the_journal_and_is_still_proved() {
+    let mut site = Site::ready(&[("o-1", "anchor", "digits"), ("o-2", "batch", "digits")]);
+    let (mut client, _) = Client::connect(site.mqtt, Protocol::V5, "o-1", Some(("o-1", SECRET)));
+    let mut all: Vec<_> = (1..=80u16)
+        .map(|n| {
+            assert_eq!(client.publish_and_wait("devices/o-1/readings", n.to_string().as_bytes(), n, false), Some(0));
+            ("o-1".to_owned(), n.to_string())
+        })
+        .collect();
+    all.push(accept(&site, "o-2", "5"));
+    site.until_final(81);
+    assert_consistent(&site, &all);
+    let young = done(&site, &["archive", "old.sqlite", "--older-than", "1h"]);
+    assert!(young.contains("nothing new is old enough"), "{young}");
+    let said = done(&site, &["archive", "old.sqlite", "--older-than", "0s"]);
+    assert!(said.contains("81 readings; 16 readings left the journal"), "{said}");
+    assert_eq!(site.readings().len(), 65);
+    assert!(done(&site, &["fsck", "--rpc", "config"]).ends_with("consistent\n"));
+    assert!(done(&site, &["fsck", "--journal", "old.sqlite"]).ends_with("consistent\n"));
+    assert_eq!(site.rows(&["readings", "--journal", "old.sqlite"]).len(), 81);
+    // Its batch is no longer whole here; there it is.
+    let here = site.command(&["prove", "o-1", "70"]);
+    assert!(!here.status.success() && says(&here).contains("old.sqlite"), "{}", says(&here));
+    done(&site, &["prove", "o-1", "1", "--journal", "old.sqlite", "-o", "proof.json"]);
+    let node = format!("http://127.0.0.1:{}", site.rpc);
+    let verified = Command::new(windlass_tests::windlass())
+        .args(["verify", "proof.json", "--rpc", &node])
+        .current_dir(site.path(""))
+        .output()
+        .unwrap();
+    assert!(verified.status.success(), "{}", says(&verified));
+    // The numbers go on, also after a start.
+    site.kill();
+    site.start();
+    accept(&site, "o-1", "81");
+    site.until_final(66);
+    assert_eq!(site.readings().last().unwrap()["sequence"], 81);
+    let acts = site.rows(&["acts"]);
+    assert!(
+        acts.iter().all(|a| a["act"] == "archive" && a["outcome"].as_str().unwrap().starts_with("done")),
+        "{acts:?}"
+    );
+}
+
+#[test]
 fn fsck_tells_a_sound_journal_from_a_damaged_one_and_a_backup_is_whole() {
     let mut site = Site::ready(&[("o-1", "anchor", "digits"), ("o-2", "batch", "digits"), ("o-3", "direct", "digits")]);
     let all: Vec<_> =
@@ -192,7 +237,7 @@ fn fsck_tells_a_sound_journal_from_a_damaged_one_and_a_backup_is_whole() {
     assert!(says(&behind).contains("the chain's head is not that of anchor"), "{}", says(&behind));
     for (damage, found) in [
         ("UPDATE readings SET payload = x'39' WHERE arrival = 1", "do not give its root"),
-        ("DELETE FROM readings WHERE arrival = 3", "device o-2: 1 readings between sequence 2 and 2"),
+        ("DELETE FROM readings WHERE arrival = 3", "device o-2: 1 readings and 0 archived, but the last is number 2"),
         ("UPDATE attempts SET raw = x'02' WHERE id = 1", "its bytes are not its hash"),
         ("UPDATE batches SET released = 1 WHERE id = 1", "readings instead of"),
     ] {

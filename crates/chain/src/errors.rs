@@ -41,9 +41,9 @@ impl Outcome {
     }
 }
 
-/// Spellings of geth, reth, anvil, Besu, Nethermind and Erigon, lower case. The first match decides, so the more
+/// Spellings of geth, reth, anvil, Besu, Nethermind, Erigon and Hardhat, lower case. The first match decides, so the more
 /// special text stands before the more general one.
-const TEXTS: [(&str, Option<Rejection>); 36] = [
+const TEXTS: [(&str, Option<Rejection>); 39] = [
     ("already known", None),
     ("already imported", None),
     ("alreadyknown", None),
@@ -62,12 +62,15 @@ const TEXTS: [(&str, Option<Rejection>); 36] = [
     ("nonce too high", Some(Rejection::NonceTooHigh)),
     ("noncegap", Some(Rejection::NonceTooHigh)),
     ("nonce_gap", Some(Rejection::NonceTooHigh)),
-    ("nonce too distant", Some(Rejection::NonceTooHigh)),
+    ("too distant", Some(Rejection::NonceTooHigh)),
     ("insufficient funds", Some(Rejection::InsufficientFunds)),
     ("insufficientfunds", Some(Rejection::InsufficientFunds)),
+    ("doesn't have enough funds", Some(Rejection::InsufficientFunds)),
+    ("insufficient balance", Some(Rejection::InsufficientFunds)),
     ("upfront cost exceeds", Some(Rejection::InsufficientFunds)),
     ("max fee per gas less than block base fee", Some(Rejection::Underpriced)),
     ("feetoolow", Some(Rejection::Underpriced)),
+    ("is too low for the next block", Some(Rejection::Underpriced)),
     ("fee too low", Some(Rejection::Underpriced)),
     ("gas price below", Some(Rejection::Underpriced)),
     ("underpriced", Some(Rejection::Underpriced)),
@@ -116,6 +119,40 @@ mod tests {
             ("txpool is full", Outcome::Rejected(PoolFull)),
             ("intrinsic gas too low", Outcome::Rejected(Invalid)),
             ("exceeds block gas limit", Outcome::Rejected(Invalid)),
+            // Nethermind
+            ("AlreadyKnown, tx is already in the pool", Outcome::Accepted),
+            ("ReplacementNotAllowed, existing transaction pays more", Outcome::Rejected(ReplacementUnderpriced)),
+            ("FeeTooLowToCompete", Outcome::Rejected(Underpriced)),
+            ("NonceGap, Future nonce. Expected nonce: 4", Outcome::Rejected(NonceTooHigh)),
+            ("InsufficientFunds, Account balance: 0", Outcome::Rejected(InsufficientFunds)),
+            // Besu
+            ("TRANSACTION_REPLACEMENT_UNDERPRICED", Outcome::Rejected(ReplacementUnderpriced)),
+            ("NONCE_TOO_LOW", Outcome::Rejected(NonceTooLow)),
+            ("Transaction nonce is too distant from current sender nonce", Outcome::Rejected(NonceTooHigh)),
+            ("Gas price below configured minimum gas price", Outcome::Rejected(Underpriced)),
+            ("Transaction gas limit too high: exceeds block gas limit", Outcome::Rejected(Invalid)),
+            // Erigon
+            ("could not replace existing tx", Outcome::Rejected(ReplacementUnderpriced)),
+            ("nonce too low: address 0xab, tx: 3 state: 4", Outcome::Rejected(NonceTooLow)),
+            ("fee too low", Outcome::Rejected(Underpriced)),
+            ("account limit exceeded: pooled 16 txs", Outcome::Rejected(PoolFull)),
+            ("oversized data", Outcome::Rejected(Invalid)),
+            ("invalid sender", Outcome::Rejected(Invalid)),
+            // Hardhat
+            ("Known transaction: 0xab", Outcome::Accepted),
+            ("Nonce too low. Expected nonce to be 5 but got 4.", Outcome::Rejected(NonceTooLow)),
+            (
+                "Sender doesn't have enough funds to send tx. The max upfront cost is: 9",
+                Outcome::Rejected(InsufficientFunds),
+            ),
+            (
+                "Replacement transaction underpriced. A gasPrice/maxFeePerGas of at least 12 is necessary",
+                Outcome::Rejected(ReplacementUnderpriced),
+            ),
+            (
+                "Transaction maxFeePerGas (1) is too low for the next block, which has a baseFeePerGas of 2",
+                Outcome::Rejected(Underpriced),
+            ),
         ];
         for (text, outcome) in table {
             assert_eq!(read(text), outcome, "{text}");

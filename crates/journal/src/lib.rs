@@ -26,5 +26,5 @@ pub use rows::{
     Act, ActRow, AttemptRow, BatchRow, DeviceRow, DeviceState, Filter, LaneRow, QuarantineRow, ReadingRow, Recent,
     SessionRow, State, Totals, TransactionRow, Unsettled,
 };
-pub use sqlite::{Copy, Options, Sqlite};
+pub use sqlite::{Archived, Copy, Options, Sqlite};
 pub use store::{Journal, Ledger, Listing, Sessions};

@@ -201,6 +201,8 @@ pub struct BatchRow {
     pub gas_used: Option<u64>,
     /// When it was built, unix milliseconds.
     pub created_at_ms: u64,
+    /// The archive that has its readings, once some of them have left the journal.
+    pub archive: Option<String>,
 }
 
 /// A transaction with its attempts counted.

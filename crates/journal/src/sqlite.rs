@@ -1,5 +1,6 @@
 //! The SQLite engine: one writer thread that commits everything queued since the last commit, and readers beside it.
 
+mod archive;
 mod convert;
 mod listing;
 mod schema;
@@ -25,8 +26,8 @@ use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::upkeep::Copy;
 use self::writer::{Command, Waiting, Writer};
+pub use self::{archive::Archived, upkeep::Copy};
 use crate::{
     Append, Error, Refusal, Refused, Release,
     metrics::{self, Backlog},
@@ -84,6 +85,8 @@ struct Inner {
     waiting: Arc<Waiting>,
     /// Most unsettled readings; 0: no limit.
     max_unsettled: u64,
+    /// The database file.
+    path: PathBuf,
     /// For short indexed reads on the accept path.
     point: Mutex<Connection>,
     /// For the chain's and the listings' longer reads.
@@ -137,6 +140,7 @@ impl Sqlite {
                 writer: Some(sender),
                 waiting,
                 max_unsettled: options.max_unsettled,
+                path: path.clone(),
                 point: Mutex::new(reader(&path)?),
                 scan: Mutex::new(reader(&path)?),
                 backlog,
@@ -152,7 +156,15 @@ impl Sqlite {
     /// # Errors
     /// [`Error::Storage`] when there is no journal in the directory.
     pub fn read_only(directory: &Path) -> Result<Self, Error> {
-        let path = directory.join(FILE);
+        Self::read_only_file(&directory.join(FILE))
+    }
+
+    /// The same for a backup or an archive.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] when there is no journal in the file; [`Error::Newer`] when it is of another version.
+    pub fn read_only_file(path: &Path) -> Result<Self, Error> {
+        let path = path.to_owned();
         let scan = reader(&path)?;
         schema::check(&scan)?;
         Ok(Self {
@@ -160,6 +172,7 @@ impl Sqlite {
                 writer: None,
                 waiting: Arc::new(Waiting::new(0)),
                 max_unsettled: 0,
+                path: path.clone(),
                 point: Mutex::new(reader(&path)?),
                 scan: Mutex::new(scan),
                 backlog: Arc::default(),
@@ -168,6 +181,14 @@ impl Sqlite {
                 _lock: None,
             }),
         })
+    }
+
+    /// Migrates a backup or an archive that an older version left behind.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] when it is no journal, [`Error::Newer`] when a newer Windlass wrote it.
+    pub fn bring_up_to_date(file: &Path) -> Result<(), Error> {
+        schema::migrate(&mut Connection::open(file)?)
     }
 
     /// Whether the last commit succeeded. False while the disk is full or failing; readiness follows it.

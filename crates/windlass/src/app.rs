@@ -123,7 +123,7 @@ impl App {
         let interval = config.chain.poll_interval;
         let chain = ChainActor::start_in_arbiter(&chain_arbiter.handle(), move |_| ChainActor::new(worker, interval));
 
-        let door = admin::Door::open(&config.data_dir(), chain.clone(), standing.clone())
+        let door = admin::Door::open(&config.data_dir(), chain.clone(), standing.clone(), journal.clone())
             .with_context(|| format!("operators' socket {}", admin::path(&config.data_dir()).display()))?;
         let surface = surface::Surface {
             config: config.clone(),

@@ -1,6 +1,7 @@
 //! The commands: what each is called, what it takes, and what its exit code says.
 #![allow(clippy::print_stdout, reason = "commands speak to a person or a pipe")]
 
+pub(crate) mod archive;
 mod backup;
 mod check;
 mod demo;
@@ -13,8 +14,10 @@ mod run;
 
 use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use windlass_chain::Order;
+use windlass_journal::{Error, Sqlite};
 use windlass_telemetry::Format;
 
 use crate::config::{Config, Invalid};
@@ -87,6 +90,8 @@ enum Command {
     Drain(operate::Drain),
     /// Recompute the journal's sequences, roots, heads and states, and compare them with a chain. Exit 1 on a fault.
     Fsck(fsck::Fsck),
+    /// Move batches that have long been final into a file of their own, from which they can still be proved.
+    Archive(archive::Archive),
     /// Copy the journal, whole and checked, beside a running gateway.
     Backup(backup::Backup),
     /// Write the proof of one reading.
@@ -101,6 +106,58 @@ pub struct WithConfig {
     /// The config file.
     #[arg(long, value_name = "FILE", default_value = "windlass.toml")]
     config: PathBuf,
+}
+
+/// Which journal a command reads.
+#[derive(Debug, Args)]
+pub struct WithJournal {
+    #[command(flatten)]
+    config: WithConfig,
+    /// A backup or an archive, in place of the journal in the data directory.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+}
+
+impl WithJournal {
+    fn load(&self) -> Result<Config, Invalid> {
+        self.config.load()
+    }
+
+    /// Opens it for reading. One that an older version left behind is read through a copy that is brought up to date.
+    fn open(&self) -> anyhow::Result<Journal> {
+        let Some(file) = &self.journal else {
+            let directory = self.load()?.data_dir();
+            let opened = Sqlite::read_only(&directory);
+            return Ok(Journal { sqlite: opened.with_context(|| no_journal(&directory))?, _copy: None });
+        };
+        match Sqlite::read_only_file(file) {
+            Err(Error::Newer { found, known }) if found < known => {
+                let copy = tempfile::NamedTempFile::new()?;
+                std::fs::copy(file, copy.path())?;
+                Sqlite::bring_up_to_date(copy.path())?;
+                Ok(Journal { sqlite: Sqlite::read_only_file(copy.path())?, _copy: Some(copy) })
+            }
+            opened => Ok(Journal { sqlite: opened.with_context(|| file.display().to_string())?, _copy: None }),
+        }
+    }
+}
+
+fn no_journal(directory: &std::path::Path) -> String {
+    format!("no journal in {}: has `windlass run` ever started there?", directory.display())
+}
+
+/// An open journal, with the copy that it may be.
+struct Journal {
+    sqlite: Sqlite,
+    _copy: Option<tempfile::NamedTempFile>,
+}
+
+impl std::ops::Deref for Journal {
+    type Target = Sqlite;
+
+    fn deref(&self) -> &Sqlite {
+        &self.sqlite
+    }
 }
 
 impl WithConfig {
@@ -143,6 +200,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         Command::Resume(options) => options.run(Order::Resume),
         Command::Drain(options) => options.run(),
         Command::Fsck(options) => options.run(),
+        Command::Archive(options) => options.run(),
         Command::Backup(options) => options.run(),
         Command::Prove(options) => options.run(),
         Command::Verify(options) => options.run(),

@@ -49,7 +49,8 @@ pub async fn journal(journal: &Sqlite, domain: Option<&Domain>) -> anyhow::Resul
         after = Some(last.id);
         for batch in &page {
             report.batches += 1;
-            if batch.settlement == Settlement::Anchor && batch.count > 0 {
+            // What has left is checked where it went.
+            if batch.settlement == Settlement::Anchor && batch.count > 0 && batch.archive.is_none() {
                 anchor(journal, domain, batch, &mut heads, &mut report).await?;
             }
         }
@@ -96,7 +97,7 @@ async fn attempts(journal: &Sqlite, report: &mut Report) -> anyhow::Result<()> {
         let page = journal.attempts(Filter { after, limit: Some(PAGE), ..Filter::default() }).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(last.id);
-        for row in &page {
+        for row in page.iter().filter(|row| !row.raw.is_empty()) {
             report.transactions += 1;
             let decoded = TxEnvelope::decode_2718(&mut row.raw.as_slice());
             let good = decoded.is_ok_and(|tx| {

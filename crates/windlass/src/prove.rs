@@ -64,6 +64,9 @@ impl Prover<'_> {
     async fn tree(&self, row: &ReadingRow) -> anyhow::Result<Tree> {
         let id = row.batch.context("the reading has no batch")?;
         let batch = self.journal.batch(id).await?.context("the reading's batch is not in the journal")?;
+        if let Some(archive) = batch.archive {
+            bail!("batch {id} has moved to the archive {archive}: name it with --journal");
+        }
         let domain = Domain::new(self.chain_id, self.contract()?);
         let readings: Vec<Reading> = self.journal.batch_readings(id).await?;
         let tree = Tree::new(readings.iter().map(|r| leaf(r, domain.reading(r))).collect())?;

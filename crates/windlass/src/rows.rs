@@ -57,6 +57,7 @@ pub fn batch(row: &BatchRow) -> Value {
         "block": row.block.map(|b| b.0),
         "block_hash": row.block.map(|b| b.1),
         "gas_used": row.gas_used,
+        "archive": row.archive,
         "created_at": row.created_at_ms,
     })
 }

@@ -18,7 +18,8 @@ const READINGS: &str = "SELECT r.arrival, d.name, r.epoch, r.sequence, r.observe
     FROM readings r JOIN devices d ON d.id = r.device
     LEFT JOIN batches b ON b.id = r.batch LEFT JOIN transactions t ON t.id = b.\"transaction\"";
 const BATCHES: &str = "SELECT b.id, b.settlement, b.account, b.number, b.root, b.head, b.count - b.released,
-    t.state, t.success, t.tx, t.block_number, t.block_hash, t.gas_used, t.created_at
+    t.state, t.success, t.tx, t.block_number, t.block_hash, t.gas_used, t.created_at,
+    CASE WHEN EXISTS (SELECT 1 FROM meta WHERE key = 'archive') THEN NULL ELSE b.archive END
     FROM batches b JOIN transactions t ON t.id = b.\"transaction\"";
 const TRANSACTIONS: &str = "SELECT t.id, t.account, t.nonce, json_extract(t.kind, '$.kind'), t.state, t.success,
     (SELECT COUNT(*) FROM attempts WHERE \"transaction\" = t.id),
@@ -95,6 +96,7 @@ fn batch_row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
         block: block_at(row, 10)?,
         gas_used: opt_u64_at(row, 12)?,
         created_at_ms: u64_at(row, 13)?,
+        archive: row.get(14)?,
     })
 }
 
@@ -189,7 +191,9 @@ impl Listing for Sqlite {
                 |row| Ok((u64_at(row, 0)?, u64_at(row, 1)?, u64_at(row, 2)?)),
             )?;
             Ok(Totals {
-                accepted: count("SELECT COUNT(*) FROM readings")?,
+                accepted: count(
+                    "SELECT (SELECT COUNT(*) FROM readings) + (SELECT COALESCE(SUM(archived), 0) FROM devices)",
+                )?,
                 mined,
                 finalized,
                 quarantined: count("SELECT COUNT(*) FROM quarantine")?,

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-pub(super) const MIGRATIONS: [&str; 7] = [
+pub(super) const MIGRATIONS: [&str; 8] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -148,6 +148,12 @@ CREATE TABLE acts (
     subject TEXT NOT NULL,
     outcome TEXT NOT NULL
 ) STRICT;
+",
+    // Readings that have left for an archive: how many of each device and batch, and which file has the batch.
+    "
+ALTER TABLE devices ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE batches ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE batches ADD COLUMN archive TEXT;
 ",
 ];
 

@@ -412,6 +412,60 @@ async fn a_failed_commit_acknowledges_nothing_and_leaves_no_hole() {
     assert_eq!(stored.iter().map(|r| r.reading.sequence).collect::<Vec<_>>(), (1..=failed).collect::<Vec<_>>());
 }
 
+/// Appends so many readings of "a" and makes them final in one batch.
+async fn settled(journal: &Sqlite, nonce: u64, sequences: std::ops::RangeInclusive<u64>) {
+    for sequence in sequences.clone() {
+        append(journal, "a", Settlement::Anchor, sequence).recv().unwrap().unwrap();
+    }
+    let number = nonce + 1;
+    let draft = BatchDraft { number, ..batch(sequences.collect()) };
+    let opened = Ledger::open(journal, transaction(nonce), Some(draft)).await.unwrap();
+    let tx = B256::repeat_byte(nonce as u8 + 1);
+    journal.mined(opened.transaction, Inclusion { tx, ..included(true, vec![]) }).await.unwrap();
+    journal.finalized(vec![opened.transaction]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_final_moves_to_an_archive_and_the_numbers_go_on() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    settled(&journal, 0, 1..=100).await;
+    settled(&journal, 1, 101..=150).await;
+    append(&journal, "a", Settlement::Anchor, 151).recv().unwrap().unwrap();
+    let file = dir.path().join("old.sqlite");
+    assert_eq!(journal.archive(file.clone(), 0).await.unwrap(), Archived::default(), "nothing is so old");
+    assert!(!file.exists());
+    let moved = journal.archive(file.clone(), u64::MAX).await.unwrap();
+    // Of 151 the newest 64 stay.
+    assert_eq!(moved, Archived { batches: 2, readings: 150, left: 87 });
+    assert_eq!(journal.faults().await.unwrap(), Vec::<String>::new());
+    assert_eq!(journal.totals().await.unwrap().accepted, 151);
+    let rows = journal.readings(Filter::default()).await.unwrap();
+    assert_eq!(rows.iter().map(|r| r.reading.sequence).collect::<Vec<_>>(), (88..=151).collect::<Vec<_>>());
+    assert_eq!(journal.batch(1).await.unwrap().unwrap().archive.as_deref(), Some("old.sqlite"));
+    assert!(
+        matches!(journal.archive(file.clone(), u64::MAX).await, Err(Error::Directory { .. })),
+        "never over another"
+    );
+    journal.close().await;
+    drop(journal);
+    // The archive is a journal by itself.
+    let archive = Sqlite::read_only_file(&file).unwrap();
+    assert_eq!(archive.faults().await.unwrap(), Vec::<String>::new());
+    assert_eq!(archive.batch_readings(1).await.unwrap().len(), 100);
+    assert_eq!(archive.batch(2).await.unwrap().unwrap().archive, None);
+    // Numbers and redeliveries go on, and what stayed leaves with the next archive.
+    let journal = open(&dir).await;
+    assert_eq!(journal.device(&id("a")).unwrap().unwrap().last_sequence, 151);
+    for sequence in 152..=250 {
+        append(&journal, "a", Settlement::Anchor, sequence).recv().unwrap().unwrap();
+    }
+    let again = journal.archive(dir.path().join("none.sqlite"), u64::MAX).await.unwrap();
+    assert_eq!(again, Archived { batches: 0, readings: 0, left: 63 });
+    assert_eq!(journal.faults().await.unwrap(), Vec::<String>::new());
+    assert_eq!(journal.totals().await.unwrap().accepted, 250);
+}
+
 #[tokio::test]
 async fn a_journal_with_too_much_unsettled_takes_no_more_until_something_is_mined() {
     let dir = TempDir::new().unwrap();

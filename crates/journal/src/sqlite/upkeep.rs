@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rusqlite::Connection;
@@ -30,16 +30,8 @@ impl Sqlite {
         if file.exists() {
             return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
         }
-        let mut name = file.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
-        let part = file.with_file_name(name);
-        let copied = self.copy_to(&part).and_then(|copy| {
-            File::open(&part).and_then(|f| f.sync_all()).map_err(failed)?;
-            fs::rename(&part, file).map_err(failed)?;
-            let directory = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(directory).and_then(|d| d.sync_all()).map_err(failed)?;
-            Ok(copy)
-        });
+        let part = part_of(file);
+        let copied = self.copy_to(&part).and_then(|copy| finish(&part, file).map(|()| copy));
         if copied.is_err() {
             let _ = fs::remove_file(&part);
         }
@@ -75,6 +67,22 @@ impl Sqlite {
     }
 }
 
+/// Where a file is written before it has its name.
+pub(super) fn part_of(file: &Path) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    file.with_file_name(name)
+}
+
+/// Gives a written file its name, durably.
+pub(super) fn finish(part: &Path, file: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Directory { path: file.display().to_string(), source };
+    File::open(part).and_then(|f| f.sync_all()).map_err(failed)?;
+    fs::rename(part, file).map_err(failed)?;
+    let directory = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory).and_then(|d| d.sync_all()).map_err(failed)
+}
+
 fn faults(c: &Connection) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     let mut pages = c.prepare("PRAGMA integrity_check")?;
@@ -82,19 +90,21 @@ fn faults(c: &Connection) -> Result<Vec<String>, Error> {
     found.extend(said.into_iter().filter(|text| text != "ok").map(|text| format!("pages: {text}")));
 
     let mut holes = c.prepare(
-        "SELECT d.name, COUNT(*), MIN(r.sequence), MAX(r.sequence) FROM readings r JOIN devices d ON d.id = r.device
-         GROUP BY r.device HAVING MIN(r.sequence) <> 1 OR COUNT(*) <> MAX(r.sequence)",
+        "SELECT d.name, COUNT(*), d.archived, MAX(r.sequence) FROM readings r JOIN devices d ON d.id = r.device
+         WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'archive')
+         GROUP BY r.device HAVING COUNT(*) + d.archived <> MAX(r.sequence)",
     )?;
     let mut rows = holes.query([])?;
     while let Some(row) = rows.next()? {
-        let (count, first, last): (i64, i64, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
+        let (count, archived, last): (i64, i64, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
         let device = device_at(row, 0)?;
-        found.push(format!("device {device}: {count} readings between sequence {first} and {last}"));
+        found.push(format!("device {device}: {count} readings and {archived} archived, but the last is number {last}"));
     }
 
     let mut counts = c.prepare(
-        "SELECT b.id, b.count - b.released, (SELECT COUNT(*) FROM readings WHERE batch = b.id) AS held FROM batches b
-         WHERE b.count - b.released <> held",
+        "SELECT b.id, b.count - b.released - CASE WHEN archive.value IS NULL THEN b.archived ELSE 0 END AS expected,
+                (SELECT COUNT(*) FROM readings WHERE batch = b.id) AS held
+         FROM batches b LEFT JOIN meta archive ON archive.key = 'archive' WHERE expected <> held",
     )?;
     let mut rows = counts.query([])?;
     while let Some(row) = rows.next()? {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How many of a device's latest QoS 1 publishes are remembered for redeliveries.
-const RECENT: u32 = 64;
+pub(super) const RECENT: u32 = 64;
 /// Columns of an unsettled reading: arrival, received_at, then the five of `reading_at`.
 pub(super) const UNSETTLED: &str =
     "SELECT r.arrival, r.received_at, d.name, r.epoch, r.sequence, r.observed_at, r.payload

@@ -19,8 +19,9 @@ use tokio::{
     time::timeout,
 };
 use windlass_chain::{ChainActor, Obey, Order, Standing};
+use windlass_journal::{Act, Ledger, Sqlite};
 
-use crate::rows;
+use crate::{command::archive::told, rows};
 
 /// The socket's name in the data directory.
 const FILE: &str = "windlass.sock";
@@ -29,7 +30,9 @@ const CONNECTIONS: usize = 8;
 /// Longest question, in bytes.
 const LONGEST: u64 = 4_096;
 /// A question must come, and an answer be taken, in this time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait of a command for its answer: an archive takes its time.
+const ANSWERED: Duration = Duration::from_secs(3_600);
 
 /// What an operator's command asks the running gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,13 @@ pub enum Question {
     Do(Order),
     /// Where every lane stands.
     Lanes,
+    /// To move what became final before this unix millisecond into a file.
+    Archive {
+        /// An absolute path.
+        file: PathBuf,
+        /// Before when.
+        final_before_ms: u64,
+    },
 }
 
 /// What the gateway says.
@@ -77,7 +87,7 @@ pub async fn ask(data_dir: &Path, question: &Question) -> anyhow::Result<Option<
     };
     stream.write_all((serde_json::to_string(question)? + "\n").as_bytes()).await?;
     let mut answer = String::new();
-    timeout(PATIENCE, BufReader::new(stream).read_line(&mut answer)).await??;
+    timeout(ANSWERED, BufReader::new(stream).read_line(&mut answer)).await??;
     Ok(Some(serde_json::from_str(&answer)?))
 }
 
@@ -89,7 +99,12 @@ pub(super) struct Door {
 
 impl Door {
     /// Only the owner of the process may open it.
-    pub(super) fn open(data_dir: &Path, chain: Addr<ChainActor>, standing: Arc<Mutex<Standing>>) -> io::Result<Self> {
+    pub(super) fn open(
+        data_dir: &Path,
+        chain: Addr<ChainActor>,
+        standing: Arc<Mutex<Standing>>,
+        journal: Sqlite,
+    ) -> io::Result<Self> {
         let path = path(data_dir);
         // Left behind by a process that was killed: the data directory's lock says that it is nobody's.
         match fs::remove_file(&path) {
@@ -110,10 +125,12 @@ impl Door {
                         continue;
                     }
                 };
-                let (chain, standing) = (chain.clone(), standing.clone());
+                let (chain, standing, journal) = (chain.clone(), standing.clone(), journal.clone());
                 tokio::spawn(async move {
                     let _place = place;
-                    let _ = timeout(PATIENCE, answer(stream, &chain, &standing)).await;
+                    if let Err(error) = answer(stream, &chain, &standing, &journal).await {
+                        tracing::debug!(%error, "an operator went away");
+                    }
                 });
             }
         });
@@ -126,9 +143,14 @@ impl Door {
     }
 }
 
-async fn answer(mut stream: UnixStream, chain: &Addr<ChainActor>, standing: &Mutex<Standing>) -> io::Result<()> {
+async fn answer(
+    mut stream: UnixStream,
+    chain: &Addr<ChainActor>,
+    standing: &Mutex<Standing>,
+    journal: &Sqlite,
+) -> io::Result<()> {
     let mut question = String::new();
-    BufReader::new((&mut stream).take(LONGEST)).read_line(&mut question).await?;
+    timeout(PATIENCE, BufReader::new((&mut stream).take(LONGEST)).read_line(&mut question)).await??;
     let reply = match serde_json::from_str(&question) {
         Ok(Question::Do(order)) => match chain.send(Obey(order)).await {
             Ok(Ok(text)) => Reply::Done(text),
@@ -139,8 +161,33 @@ async fn answer(mut stream: UnixStream, chain: &Addr<ChainActor>, standing: &Mut
             let standing = standing.lock().map(|s| s.clone()).unwrap_or_default();
             Reply::Lanes { lanes: standing.lanes.iter().map(rows::lane).collect(), idle: standing.idle }
         }
+        Ok(Question::Archive { file, final_before_ms }) => archive(journal, file, final_before_ms).await,
         Err(error) => Reply::Refused(format!("not a question: {error}")),
     };
     let text = serde_json::to_string(&reply).map_err(io::Error::other)?;
-    stream.write_all((text + "\n").as_bytes()).await
+    timeout(PATIENCE, stream.write_all((text + "\n").as_bytes())).await?
+}
+
+/// Moves what is final, and writes down that somebody wanted it.
+async fn archive(journal: &Sqlite, file: PathBuf, final_before_ms: u64) -> Reply {
+    let name = file.display().to_string();
+    let reply = match journal.archive(file, final_before_ms).await {
+        Ok(archived) => Reply::Done(told(&name, archived)),
+        Err(error) => Reply::Refused(in_a_line(&error)),
+    };
+    let outcome = match &reply {
+        Reply::Refused(text) => format!("refused: {text}"),
+        Reply::Done(text) => format!("done: {text}"),
+        Reply::Lanes { .. } => String::new(),
+    };
+    let act = Act { act: "archive".into(), subject: name, outcome };
+    match journal.note_act(act).await {
+        Ok(()) => reply,
+        Err(error) => Reply::Refused(format!("the act could not be written down: {}", in_a_line(&error))),
+    }
+}
+
+fn in_a_line(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

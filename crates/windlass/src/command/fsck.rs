@@ -3,10 +3,9 @@
 use clap::Args;
 use serde_json::json;
 use windlass_chain::Nodes;
-use windlass_journal::Sqlite;
 use windlass_reading::Domain;
 
-use super::{FAILED, OK, WithConfig, block_on, line};
+use super::{FAILED, OK, WithJournal, block_on, line};
 use crate::{deployment, fsck};
 
 /// `windlass fsck`.
@@ -19,14 +18,14 @@ pub(super) struct Fsck {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    config: WithConfig,
+    config: WithJournal,
 }
 
 impl Fsck {
     /// Exit code 1 when something is wrong.
     pub(super) fn run(&self) -> anyhow::Result<u8> {
         let config = self.config.load()?;
-        let journal = Sqlite::read_only(&config.data_dir())?;
+        let journal = self.config.open()?;
         let contract = deployment::contract(&config);
         let chain_id = config.chain.chain_id;
         let report = block_on(async {

@@ -2,20 +2,19 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::Value;
-use windlass_journal::{Filter, Ledger, Listing, Sqlite};
+use windlass_journal::{Filter, Ledger, Listing};
 use windlass_reading::DeviceId;
 
-use super::{OK, WithConfig, block_on, line};
+use super::{Journal, OK, WithJournal, block_on, line};
 use crate::rows;
 
 /// How many rows, in which shape.
 #[derive(Debug, Args)]
 pub(super) struct Rows {
     #[command(flatten)]
-    config: WithConfig,
+    config: WithJournal,
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
@@ -60,10 +59,8 @@ impl Rows {
         self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
-    pub(super) fn journal(&self) -> anyhow::Result<Sqlite> {
-        let directory = self.data_dir()?;
-        Sqlite::read_only(&directory)
-            .with_context(|| format!("no journal in {}: has `windlass run` ever started there?", directory.display()))
+    pub(super) fn journal(&self) -> anyhow::Result<Journal> {
+        self.config.open()
     }
 
     pub(super) fn filter(&self) -> Filter {

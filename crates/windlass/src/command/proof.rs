@@ -6,18 +6,17 @@ use alloy::{eips::BlockNumberOrTag, primitives::B256};
 use anyhow::{Context, bail};
 use clap::Args;
 use windlass_chain::Nodes;
-use windlass_journal::Sqlite;
 use windlass_proof::{ProofFile, Refusal, Verified, verify};
 use windlass_reading::DeviceId;
 
-use super::{FAILED, OK, PENDING, WithConfig, block_on, line};
+use super::{FAILED, OK, PENDING, WithJournal, block_on, line};
 use crate::{deployment, prove::Prover};
 
 /// `windlass prove DEVICE SEQUENCE`.
 #[derive(Debug, Args)]
 pub(super) struct Prove {
     #[command(flatten)]
-    config: WithConfig,
+    config: WithJournal,
     /// Whose reading.
     device: DeviceId,
     /// Its number: 1, 2, 3 …
@@ -30,7 +29,7 @@ pub(super) struct Prove {
 impl Prove {
     pub(super) fn run(&self) -> anyhow::Result<u8> {
         let config = self.config.load()?;
-        let journal = Sqlite::read_only(&config.data_dir()).context("no journal in data_dir")?;
+        let journal = self.config.open()?;
         let nodes = Nodes::new(&config.chain)?;
         let prover = Prover {
             journal: &journal,

@@ -1,0 +1,165 @@
+//! Moves what is final out of the journal, into a file of its own that proofs can still be made from.
+//!
+//! Whole batches are copied first. When the copy is on disk, their readings leave the journal in small steps between other
+//! commits. A device's newest readings stay: by them its numbers go on and its redeliveries are known.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Sqlite, schema, upkeep, work};
+use crate::Error;
+
+/// Readings of a device that stay in the journal.
+const NEWEST: u32 = work::RECENT;
+/// Readings that leave in one commit: a few milliseconds of the writer's time.
+const STEP: u32 = 500;
+/// What may leave: readings that are not among their device's newest, and whose packet id is released.
+const MAY_LEAVE: &str =
+    "unreleased = 0 AND sequence <= (SELECT MAX(m.sequence) FROM readings m WHERE m.device = readings.device) - ?2";
+
+/// What was moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Archived {
+    /// Batches that the file holds.
+    pub batches: u64,
+    /// Readings that the file holds.
+    pub readings: u64,
+    /// Readings that have left the journal.
+    pub left: u64,
+}
+
+impl Sqlite {
+    /// Copies the batches that became final before this unix millisecond into `file`, and lets their readings leave the
+    /// journal. When nothing is old enough there is no file. Safe to interrupt and repeat: what was copied and has not
+    /// left is copied again or leaves with the next archive.
+    ///
+    /// # Errors
+    /// [`Error::Directory`] when `file` is there already or cannot be written, [`Error::Closed`] on a journal that was
+    /// opened for reading, [`Error::Storage`] when the disk fails. What is not copied never leaves.
+    pub async fn archive(&self, file: PathBuf, final_before_ms: u64) -> Result<Archived, Error> {
+        if self.inner.writer.is_none() {
+            return Err(Error::Closed);
+        }
+        let live = self.inner.path.clone();
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let copied = tokio::task::spawn_blocking(move || copy(&live, &file, final_before_ms));
+        let (batches, readings) = copied.await.map_err(|_| Error::Closed)??;
+        for batch in &batches {
+            let (batch, name) = (*batch, name.clone());
+            self.write(move |c, _| {
+                c.execute("UPDATE batches SET archive = ?2 WHERE id = ?1", params![batch, name])?;
+                c.execute("DELETE FROM runs WHERE batch = ?1", [batch])?;
+                c.execute(
+                    "UPDATE attempts SET raw = x'' WHERE \"transaction\" = (SELECT \"transaction\" FROM batches WHERE id = ?1)",
+                    [batch],
+                )?;
+                Ok(())
+            })
+            .await?;
+        }
+        // Also of earlier archives: what was among the newest then may leave now.
+        let holding = self
+            .scan(|c| {
+                let sql = "SELECT id FROM batches WHERE archive IS NOT NULL AND count - released > archived";
+                let ids = c.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+                Ok(ids)
+            })
+            .await?;
+        let mut left = 0;
+        for batch in holding {
+            loop {
+                let step = self.write(move |c, _| leave(c, batch)).await?;
+                left += step;
+                if step < u64::from(STEP) {
+                    break;
+                }
+            }
+        }
+        Ok(Archived { batches: batches.len() as u64, readings, left })
+    }
+}
+
+/// Writes the file, whole or not at all. Gives the batches in it and how many readings they have.
+fn copy(live: &Path, file: &Path, final_before_ms: u64) -> Result<(Vec<i64>, u64), Error> {
+    let failed = |source| Error::Directory { path: file.display().to_string(), source };
+    if file.exists() {
+        return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+    }
+    let part = upkeep::part_of(file);
+    let _ = fs::remove_file(&part);
+    let copied = fill(live, &part, final_before_ms);
+    match &copied {
+        Ok((batches, _)) if !batches.is_empty() => upkeep::finish(&part, file)?,
+        _ => {
+            let _ = fs::remove_file(&part);
+        }
+    }
+    copied
+}
+
+fn fill(live: &Path, part: &Path, final_before_ms: u64) -> Result<(Vec<i64>, u64), Error> {
+    let mut archive = Connection::open(part)?;
+    schema::migrate(&mut archive)?;
+    archive.execute("ATTACH ?1 AS live", [format!("file:{}?mode=ro", live.display())])?;
+    archive.execute_batch("BEGIN; CREATE TEMP TABLE old (id INTEGER PRIMARY KEY, \"transaction\" INTEGER NOT NULL)")?;
+    archive.execute(
+        "INSERT INTO old SELECT b.id, b.\"transaction\" FROM live.batches b
+         JOIN live.transactions t ON t.id = b.\"transaction\"
+         WHERE t.state = 'final' AND t.success = 1 AND t.final_at < ?1 AND b.archive IS NULL AND b.count > b.released",
+        [i64::try_from(final_before_ms).unwrap_or(i64::MAX)],
+    )?;
+    archive.execute_batch(
+        "INSERT INTO devices SELECT * FROM live.devices;
+         UPDATE devices SET archived = 0;
+         INSERT INTO transactions SELECT * FROM live.transactions WHERE id IN (SELECT \"transaction\" FROM old);
+         INSERT INTO attempts SELECT * FROM live.attempts WHERE \"transaction\" IN (SELECT \"transaction\" FROM old);
+         INSERT INTO batches SELECT * FROM live.batches WHERE id IN (SELECT id FROM old);
+         INSERT INTO runs SELECT * FROM live.runs WHERE batch IN (SELECT id FROM old);
+         INSERT INTO readings SELECT r.* FROM old JOIN live.readings r ON r.batch = old.id;
+         INSERT INTO meta SELECT * FROM live.meta;
+         INSERT INTO meta VALUES ('archive', '1') ON CONFLICT DO NOTHING;
+         COMMIT;",
+    )?;
+    let missing: Option<i64> = archive
+        .query_row(
+            "SELECT b.id FROM batches b
+             WHERE b.count - b.released <> (SELECT COUNT(*) FROM readings WHERE batch = b.id) LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if let Some(batch) = missing {
+        return Err(Error::Damaged(format!("batch {batch} has not all of its readings")));
+    }
+    let batches = archive
+        .prepare("SELECT id FROM batches ORDER BY id")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<Vec<i64>, _>>()?;
+    let readings: i64 = archive.query_row("SELECT COUNT(*) FROM readings", [], |row| row.get(0))?;
+    archive.execute_batch("DETACH live")?;
+    File::open(part)
+        .and_then(|f| f.sync_all())
+        .map_err(|source| Error::Directory { path: part.display().to_string(), source })?;
+    Ok((batches, readings as u64))
+}
+
+/// Lets some readings of an archived batch leave; says how many.
+fn leave(c: &Connection, batch: i64) -> Result<u64, Error> {
+    c.execute_batch("CREATE TEMP TABLE IF NOT EXISTS leaving (arrival INTEGER PRIMARY KEY); DELETE FROM leaving")?;
+    c.prepare_cached(&format!(
+        "INSERT INTO leaving SELECT arrival FROM readings WHERE batch = ?1 AND {MAY_LEAVE} LIMIT {STEP}"
+    ))?
+    .execute(params![batch, NEWEST])?;
+    c.execute_batch(
+        "UPDATE devices SET archived = archived + (SELECT COUNT(*) FROM leaving l JOIN readings r USING (arrival)
+             WHERE r.device = devices.id)
+         WHERE id IN (SELECT r.device FROM leaving l JOIN readings r USING (arrival))",
+    )?;
+    let left = c.execute("DELETE FROM readings WHERE arrival IN (SELECT arrival FROM leaving)", [])?;
+    c.execute("UPDATE batches SET archived = archived + ?2 WHERE id = ?1", params![batch, left as i64])?;
+    Ok(left as u64)
+}
