@@ -60,11 +60,27 @@ fn main() -> ExitCode {
                         return;
                     }
                     let plan = Plan::of(seed);
-                    let started = Instant::now();
-                    let outcome = panic::catch_unwind(AssertUnwindSafe(|| case::run(&plan)));
+                    let mut started = Instant::now();
+                    let mut outcome = panic::catch_unwind(AssertUnwindSafe(|| case::run(&plan)));
+                    if let Ok(Err(text)) = &outcome {
+                        println!(
+                            "{plan} {:>8} {:>8.1}  again, the node contradicts itself: {text}",
+                            "-",
+                            started.elapsed().as_secs_f64()
+                        );
+                        started = Instant::now();
+                        outcome = panic::catch_unwind(AssertUnwindSafe(|| case::run(&plan)));
+                    }
                     let seconds = started.elapsed().as_secs_f64();
                     match outcome {
-                        Ok(count) => {
+                        Ok(Err(text)) => {
+                            println!(
+                                "{plan} {:>8} {seconds:>8.1}  FAILED: the node contradicts itself again: {text}",
+                                "-"
+                            );
+                            failures.lock().unwrap().push((seed, text));
+                        }
+                        Ok(Ok(count)) => {
                             readings.fetch_add(count, Ordering::Relaxed);
                             println!("{plan} {count:>8} {seconds:>8.1}");
                         }

@@ -90,3 +90,25 @@ fn an_empty_submitter_is_named_and_settles_once_it_has_money() {
     site.until_final(1);
     assert_consistent(&site, &[kept]);
 }
+
+#[test]
+fn a_submitter_that_cannot_pay_its_next_transaction_is_named_before_anything_is_signed() {
+    let site = Site::ready(&[("t-1", "anchor", "digits")]);
+    let submitter = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+    let balance =
+        |wei: &str| windlass_tests::rpc(site.rpc, "anvil_setBalance", serde_json::json!([submitter, wei])).unwrap();
+    let first = accept(&site, "1");
+    site.until_final(1);
+    let signed = site.rows(&["attempts"]).len();
+    balance("0x3e8");
+    windlass_tests::until("the balance was asked for", || {
+        let lanes = site.rows(&["lanes"]);
+        (lanes[0]["balance_wei"] == "1000").then_some(())
+    });
+    let second = accept(&site, "2");
+    site.until_unready("account_low");
+    assert_eq!(site.rows(&["attempts"]).len(), signed, "nothing is signed that cannot be paid");
+    balance("0x56bc75e2d63100000");
+    site.until_final(2);
+    assert_consistent(&site, &[first, second]);
+}

@@ -1,7 +1,15 @@
 //! Readings published over MQTT become final on chain, each once, and provable.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent};
+use std::{collections::HashSet, fs};
+
+use alloy::{
+    primitives::{address, hex},
+    sol_types::SolCall,
+};
+use serde_json::{Value, json};
+use windlass_contract::Windlass;
+use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent, rpc};
 
 /// Publishes `each` readings from every device; what was acknowledged.
 fn publish(site: &Site, devices: &[&str], each: u16) -> Vec<(String, String)> {
@@ -108,4 +116,32 @@ fn a_proof_of_a_waiting_reading_says_that_it_is_pending() {
     let mut command = std::process::Command::new(windlass_tests::windlass());
     assert_eq!(command.arg("verify").arg(site.path("proof.json")).status().unwrap().code(), Some(0));
     assert_consistent(&site, &acknowledged);
+}
+
+#[test]
+fn two_submitters_share_the_devices_and_each_keeps_its_own_order() {
+    let ids = ["a-1", "a-2", "a-3", "a-4", "a-5", "a-6", "a-7", "a-8"];
+    let devices: Vec<_> = ids.iter().enumerate().map(|(i, id)| (*id, ["anchor", "batch"][i % 2], "digits")).collect();
+    let mut site = Site::new(&devices);
+    // The second key of every development chain.
+    fs::write(site.path("second.key"), "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d").unwrap();
+    site.edit_config("[keys]", "[[chain.submitters]]\nprivate_key_file = \"second.key\"\n[keys]");
+    site.start_node();
+    site.deploy();
+    site.start();
+    site.until_unready("not_submitter");
+    let deployment: Value =
+        serde_json::from_str(&fs::read_to_string(site.path("data/deployment.json")).unwrap()).unwrap();
+    let account = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
+    let data = hex::encode_prefixed(Windlass::setSubmitterCall { account, allowed: true }.abi_encode());
+    let owner = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+    rpc(site.rpc, "eth_sendTransaction", json!([{ "from": owner, "to": deployment["address"], "data": data }]))
+        .unwrap();
+    site.until_ready();
+    let acknowledged = publish(&site, &ids, 12);
+    site.until_final(acknowledged.len());
+    assert_consistent(&site, &acknowledged);
+    let accounts: HashSet<_> = site.rows(&["batches"]).iter().map(|b| b["account"].to_string()).collect();
+    assert_eq!(accounts.len(), 2, "both submitted");
+    assert_eq!(site.rows(&["lanes"]).len(), 2);
 }

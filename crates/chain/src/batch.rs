@@ -8,7 +8,7 @@ use alloy::{
 };
 use windlass_contract::{Barcode, IWindlass, Windlass};
 use windlass_journal::Unsettled;
-use windlass_reading::{DeviceId, Domain, Reading, Run, leaf, pack_run};
+use windlass_reading::{DeviceId, Domain, Reading, Run, Settlement, leaf, pack_run};
 
 use crate::{
     Limits,
@@ -23,6 +23,13 @@ pub(crate) const SET_GAS: u64 = 80_000;
 const RUN_GAS: u64 = 60_000;
 /// EIP-7623: the calldata floor, 40 gas for a non-zero byte.
 const FLOOR_GAS_PER_BYTE: u64 = 40;
+/// EIP-2028: what calldata costs where its floor does not bind, as a share of the floor.
+const FLOOR_SHARE: (u64, u64) = (4, 10);
+/// What an anchor, and a `set`, use after the first one (contracts/snapshots).
+const ANCHOR_USES: u64 = 35_057;
+const SET_USES: u64 = 26_491;
+/// What a run's signature check, sequence slot and event use (contracts/snapshots, less calldata).
+const RUN_USES: u64 = 11_000;
 /// What every transaction costs.
 const TRANSACTION_GAS: u64 = 21_000;
 /// ABI words around a run's bytes: offsets, six fields, lengths, signature.
@@ -167,6 +174,20 @@ pub(crate) fn record_call(runs: Vec<IWindlass::Run>) -> (Bytes, u64) {
     (data.into(), gas.min(MAX_TRANSACTION_GAS))
 }
 
+/// What the transaction will use, as far as can be said before: for the export beside what it did use.
+pub(crate) fn expected_gas(settlement: Settlement, calldata: &[u8], runs: usize) -> u64 {
+    match settlement {
+        Settlement::Anchor => ANCHOR_USES,
+        Settlement::Direct => SET_USES,
+        Settlement::Batch => {
+            let zeros = calldata.iter().filter(|byte| **byte == 0).count();
+            let floor = (calldata.len() - zeros) as u64 * FLOOR_GAS_PER_BYTE + zeros as u64 * FLOOR_GAS_PER_BYTE / 4;
+            let (share, of) = FLOOR_SHARE;
+            TRANSACTION_GAS + floor.max(floor * share / of + runs as u64 * RUN_USES)
+        }
+    }
+}
+
 /// The calldata of a direct `set`; `None` when the payload is not a number (the device side refuses those).
 pub(crate) fn set_call(payload: &[u8]) -> Option<Bytes> {
     let text = std::str::from_utf8(payload).ok()?;
@@ -239,6 +260,18 @@ mod tests {
         assert!(data.len() <= 128 * 1024, "{}", data.len());
         assert!(gas <= MAX_TRANSACTION_GAS);
         assert!(runs.len() > 50);
+    }
+
+    #[test]
+    fn what_a_record_is_expected_to_use_follows_its_bytes_or_its_runs() {
+        // Many bytes in few runs: the floor. 40 gas for a byte, 10 for a zero.
+        let long = [vec![1; 10_000], vec![0; 1_000]].concat();
+        assert_eq!(expected_gas(Settlement::Batch, &long, 2), 21_000 + 400_000 + 10_000);
+        // Few bytes in many runs: 16 and 4, and the runs.
+        assert_eq!(expected_gas(Settlement::Batch, &[1; 1_000], 50), 21_000 + 16_000 + 50 * RUN_USES);
+        assert!(
+            expected_gas(Settlement::Anchor, &[], 0) < ANCHOR_GAS && expected_gas(Settlement::Direct, &[], 0) < SET_GAS
+        );
     }
 
     #[test]

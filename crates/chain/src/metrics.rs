@@ -15,6 +15,7 @@ const UNKNOWN_SENDS: &str = "windlass_unknown_sends_total";
 const REORGS: &str = "windlass_reorgs_total";
 const GAS_USED: &str = "windlass_gas_used_total";
 const GAS_PER_READING: &str = "windlass_gas_per_reading";
+const EXPECTED_GAS: &str = "windlass_gas_per_reading_expected";
 const FEE_CAPPED: &str = "windlass_fee_capped";
 const BALANCE: &str = "windlass_lane_balance_ether";
 const RUNWAY: &str = "windlass_lane_runway_hours";
@@ -37,6 +38,7 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     describe_counter!(REORGS, Unit::Count, "Times that the canonical chain changed its mind");
     describe_counter!(GAS_USED, Unit::Count, "Gas used by included settlement transactions");
     describe_gauge!(GAS_PER_READING, Unit::Count, "Gas per reading of the newest included batch");
+    describe_gauge!(EXPECTED_GAS, Unit::Count, "Gas per reading that the newest batch was expected to use");
     describe_gauge!(FEE_CAPPED, Unit::Count, "Lanes whose replacement would cost more than max_fee");
     describe_gauge!(BALANCE, Unit::Count, "Smallest balance of the submitter accounts, ether");
     describe_gauge!(RUNWAY, Unit::Count, "Hours until the poorest submitter is empty at the last hour's spending");
@@ -48,6 +50,7 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
         counter!(SETTLED, "settlement" => s).absolute(0);
         counter!(GAS_USED, "settlement" => s).absolute(0);
         gauge!(GAS_PER_READING, "settlement" => s).set(0.0);
+        gauge!(EXPECTED_GAS, "settlement" => s).set(0.0);
     }
     for outcome in OUTCOMES {
         counter!(TRANSACTIONS, "outcome" => outcome).absolute(0);
@@ -85,6 +88,12 @@ pub(crate) fn settled(settlement: Settlement, readings: u64, gas: u64) {
 
 pub(crate) fn requeued(readings: u64) {
     counter!(REQUEUED).increment(readings);
+}
+
+pub(crate) fn expected_gas(settlement: Settlement, readings: usize, gas: u64) {
+    if readings > 0 {
+        gauge!(EXPECTED_GAS, "settlement" => settlement.as_str()).set(gas as f64 / readings as f64);
+    }
 }
 
 pub(crate) fn batch(readings: usize) {

@@ -75,6 +75,8 @@ fn throughput(settlement: &str, devices: usize, rate: f64) {
     );
     println!("scan to mined p50 {:.2} s, p99 {:.2} s; to final p99 {:.2} s", mined[0], mined[1], last[1]);
     println!("processor time {cpu:.1} us for each settled reading; gas for each {:.1}", rig.gas_per_reading());
+    let [used, expected] = rig.gas_of_the_newest();
+    println!("newest batch: {used:.1} gas for each reading, {expected:.1} expected");
     let third = memory.len() / 3;
     println!(
         "resident memory {:.0} MiB after a third of the time, {:.0} MiB at the end",

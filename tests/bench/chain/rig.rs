@@ -80,6 +80,12 @@ impl Rig {
         self.site.metric("windlass_unsettled_readings")
     }
 
+    /// Of the newest batch: what it used, and what it was expected to use.
+    pub(crate) fn gas_of_the_newest(&self) -> [f64; 2] {
+        ["windlass_gas_per_reading", "windlass_gas_per_reading_expected"]
+            .map(|name| self.site.metric(&format!("{name}{{settlement=\"{}\"}}", self.settlement)))
+    }
+
     pub(crate) fn gas_per_reading(&self) -> f64 {
         let gas = self.site.metric(&format!("windlass_gas_used_total{{settlement=\"{}\"}}", self.settlement));
         gas / self.settled()

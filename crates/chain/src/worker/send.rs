@@ -170,7 +170,6 @@ impl Worker {
         if next >= lowest || lane.open.contains_key(&next) {
             return Ok(false);
         }
-        tracing::error!(%account, nonce = next, "a gap before the lowest open nonce; it is filled");
         let request = Request {
             to: TxKind::Call(account),
             value: U256::ZERO,
@@ -178,8 +177,27 @@ impl Worker {
             gas: TRANSFER_GAS,
             kind: Kind::Fill,
         };
-        self.open_at(account, next, request, None).await?;
-        Ok(true)
+        match self.open_at(account, next, request, None).await {
+            Ok(()) => {
+                tracing::error!(%account, nonce = next, "a gap before the lowest open nonce; it is filled");
+                Ok(true)
+            }
+            Err(Error::Journal(windlass_journal::Error::NonceTaken { .. })) => {
+                // Something was signed at it and is final here: then the node contradicts itself, or a reorg was deeper
+                // than `chain.confirmations`. Nothing new is signed because of it, and nobody else waits for it.
+                let text = format!(
+                    "the nodes wait for nonce {next}, which is final in the journal: see `windlass fsck --rpc`"
+                );
+                if let Some(lane) = self.lanes.get_mut(&account)
+                    && lane.trouble.as_ref() != Some(&text)
+                {
+                    tracing::error!(%account, nonce = next, "{text}");
+                    lane.trouble = Some(text);
+                }
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Journals another attempt at the nonce: the same transaction at a higher fee, or one that does nothing. At the cap

@@ -80,6 +80,7 @@ impl Worker {
             runs: Vec::new(),
         };
         metrics::batch(waiting.len());
+        metrics::expected_gas(Settlement::Anchor, waiting.len(), batch::expected_gas(Settlement::Anchor, &[], 0));
         let received = waiting.iter().map(|u| u.received_at_ms).collect();
         self.open(account, request, Some((draft, received))).await
     }
@@ -157,7 +158,9 @@ impl Worker {
         if runs.is_empty() {
             return Ok(());
         }
+        let count = runs.len();
         let (input, gas) = batch::record_call(runs);
+        let expected = batch::expected_gas(Settlement::Batch, &input, count);
         let request = Request {
             to: TxKind::Call(contract.address),
             value: U256::ZERO,
@@ -166,6 +169,7 @@ impl Worker {
             kind: Kind::Settle { settlement: Settlement::Batch },
         };
         metrics::batch(draft.arrivals.len());
+        metrics::expected_gas(Settlement::Batch, draft.arrivals.len(), expected);
         self.open(account, request, Some((draft, received))).await
     }
 
@@ -201,6 +205,7 @@ impl Worker {
             tracing::error!(%device, sequence = unsettled.reading.sequence, "a direct reading is not a number");
             return Ok(());
         };
+        metrics::expected_gas(Settlement::Direct, 1, batch::expected_gas(Settlement::Direct, &input, 0));
         let request = Request {
             to: TxKind::Call(barcode),
             value: U256::ZERO,
