@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Draft, Reject, Settlement, gtin};
+use crate::{Draft, Reject, Settlement, gtin, signed};
 
 /// Longest `digits` code: 10^77 is the largest power of ten below 2^256.
 const MAX_DIGITS: usize = 77;
@@ -24,19 +24,24 @@ pub enum Format {
     Json,
     /// 1–256 bytes as they are.
     Binary,
+    /// A reading in an envelope that the device signed, CBOR or JSON; the payload in it is stored.
+    Signed,
 }
 
 /// What decoding yields.
 pub type Decoded = Result<Draft, Reject>;
 
 impl Format {
+    /// Every format.
+    pub const ALL: [Self; 6] = [Self::Digits, Self::Gtin, Self::Text, Self::Json, Self::Binary, Self::Signed];
+
     /// Decodes `bytes` that arrived at `received_at_ms` (unix milliseconds).
     ///
     /// # Errors
     /// The [`Reject`] that says what is wrong with the payload.
     pub fn decode(self, bytes: &[u8], received_at_ms: u64) -> Decoded {
         let draft =
-            |payload: &[u8]| Draft { observed_at_ms: received_at_ms, payload: payload.to_vec(), message_id: None };
+            |payload: &[u8]| Draft { observed_at_ms: received_at_ms, payload: payload.to_vec(), message_id: None, claim: None };
         match self {
             Self::Digits => digits(bytes).map(draft),
             Self::Gtin => {
@@ -52,6 +57,7 @@ impl Format {
             Self::Text => text(bytes).map(|t| draft(t.as_bytes())),
             Self::Json => json(bytes, received_at_ms),
             Self::Binary => bounded(bytes).map(draft),
+            Self::Signed => signed::decode(bytes),
         }
     }
 
@@ -80,6 +86,7 @@ impl Format {
             Self::Text => "text",
             Self::Json => "json",
             Self::Binary => "binary",
+            Self::Signed => "signed",
         }
     }
 }
@@ -157,7 +164,8 @@ fn json(bytes: &[u8], received_at_ms: u64) -> Decoded {
     if let Some(id) = &envelope.id {
         text(id.as_bytes())?;
     }
-    Ok(Draft { observed_at_ms, payload: text(envelope.code.as_bytes())?.as_bytes().to_vec(), message_id: envelope.id })
+    let payload = text(envelope.code.as_bytes())?.as_bytes().to_vec();
+    Ok(Draft { observed_at_ms, payload, message_id: envelope.id, claim: None })
 }
 
 #[cfg(test)]
@@ -215,7 +223,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_payload_panics(bytes: Vec<u8>) {
-            for f in [Format::Digits, Format::Gtin, Format::Text, Format::Json, Format::Binary] {
+            for f in Format::ALL {
                 let _ = f.decode(&bytes, 0);
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::DeviceId;
+use crate::{Claim, DeviceId};
 
 /// A decoded, accepted payload that has no sequence number yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Draft {
     pub payload: Vec<u8>,
     /// The device's own message id (JSON `id`), by which a repeat is known.
     pub message_id: Option<String>,
+    /// The device's own number and signature, where it signs (`signed`).
+    pub claim: Option<Claim>,
 }
 
 /// A reading in its device's sequence.

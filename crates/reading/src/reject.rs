@@ -20,6 +20,16 @@ pub enum Reject {
     BadJson,
     /// The JSON `at` is neither unix milliseconds nor RFC 3339.
     BadTime,
+    /// Not the signed envelope that the format wants, neither as CBOR nor as JSON.
+    BadEnvelope,
+    /// The envelope's signature is not over this reading by the device's key.
+    BadSignature,
+    /// Signed as of another epoch than that of the device's key in force.
+    WrongEpoch,
+    /// The signed number is not the device's next one: readings before it are missing. Send those first.
+    SequenceGap,
+    /// The signed number was used before, for another reading.
+    SequenceReused,
     /// `direct` settlement stores a number; this code is not 1–77 ASCII digits or does not fit 256 bits.
     NotNumeric,
     /// Published on a topic that is not the device's own.
@@ -34,7 +44,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every reason, for touching each metric label at start.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::Empty,
         Self::TooLong,
         Self::BadCharacter,
@@ -42,6 +52,11 @@ impl Reject {
         Self::BadCheckDigit,
         Self::BadJson,
         Self::BadTime,
+        Self::BadEnvelope,
+        Self::BadSignature,
+        Self::WrongEpoch,
+        Self::SequenceGap,
+        Self::SequenceReused,
         Self::NotNumeric,
         Self::ForeignTopic,
         Self::Retained,
@@ -59,6 +74,11 @@ impl Reject {
             Self::BadCheckDigit => "bad_check_digit",
             Self::BadJson => "bad_json",
             Self::BadTime => "bad_time",
+            Self::BadEnvelope => "bad_envelope",
+            Self::BadSignature => "bad_signature",
+            Self::WrongEpoch => "wrong_epoch",
+            Self::SequenceGap => "sequence_gap",
+            Self::SequenceReused => "sequence_reused",
             Self::NotNumeric => "not_numeric",
             Self::ForeignTopic => "foreign_topic",
             Self::Retained => "retained",
