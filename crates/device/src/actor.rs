@@ -14,12 +14,12 @@ use alloy::{
 };
 use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
-use windlass_journal::{Append, AppendError, Entry, Journal, Refusal, Release};
-use windlass_reading::{DeviceId, Format, Reject, Settlement};
+use windlass_journal::{Append, AppendError, Entry, Error, Journal, Refusal, Release};
+use windlass_reading::{DeviceId, Domain, Format, PublicKey, Reading, Reject, Settlement};
 
 use crate::{
     Custody,
-    device::{Device, IN_FLIGHT, Judgement, Next, Publish},
+    device::{Device, IN_FLIGHT, Judgement, Next, Publish, Shelf},
     gate::{Gate, Pass},
     metrics,
 };
@@ -40,9 +40,34 @@ pub struct Spec {
     pub settlement: Settlement,
     /// Its key generation; starts at 1.
     pub epoch: u32,
-    /// The index of its custodial key, where it has one.
-    pub key: Option<u32>,
+    /// Its key, where it has one.
+    pub key: Option<Key>,
+    /// Indices of its earlier custodial keys, each with its generation: they still sign what was taken under them.
+    pub former: Vec<(u32, u32)>,
 }
+
+/// Who holds a device's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// The gateway, at this index of its custody.
+    Custodial(u32),
+    /// The device, which signs each reading itself.
+    Held(PublicKey),
+}
+
+impl Spec {
+    /// The index of its custodial key of this generation; of the present one without.
+    fn index(&self, epoch: Option<u32>) -> Option<u32> {
+        match (epoch.filter(|e| *e != self.epoch), self.key) {
+            (Some(epoch), _) => self.former.iter().find(|(e, _)| *e == epoch).map(|(_, index)| *index),
+            (None, Some(Key::Custodial(index))) => Some(index),
+            (None, _) => None,
+        }
+    }
+}
+
+/// What signatures of devices are for: the chain and contract, once they are known.
+pub type DomainSource = Arc<dyn Fn() -> Option<Domain> + Send + Sync>;
 
 /// What a device did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,6 +239,22 @@ impl Drop for Unjudged<'_> {
     }
 }
 
+/// What the journal has of one device.
+struct Stored<'a> {
+    journal: &'a dyn Journal,
+    device: &'a DeviceId,
+}
+
+impl Shelf for Stored<'_> {
+    fn message(&self, id: &str) -> Result<Option<u64>, Error> {
+        self.journal.find_message(self.device, id)
+    }
+
+    fn reading(&self, sequence: u64) -> Result<Option<Reading>, Error> {
+        self.journal.find_reading(self.device, sequence)
+    }
+}
+
 /// New readings that follow each other, not yet with the journal.
 struct Run {
     first: u64,
@@ -240,6 +281,8 @@ impl Run {
 #[derive(Message)]
 #[rtype(result = "Result<Signature, SignError>")]
 pub(crate) struct Sign {
+    /// Of which key generation; the present one without.
+    pub(crate) epoch: Option<u32>,
     pub(crate) digest: B256,
     pub(crate) _pass: Pass,
 }
@@ -256,6 +299,7 @@ pub(crate) struct Parts {
     pub(crate) slot: Slot,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) custody: Option<Custody>,
+    pub(crate) domain: DomainSource,
     pub(crate) gate: Gate,
     pub(crate) mailbox: usize,
     pub(crate) idle_after: Duration,
@@ -321,7 +365,7 @@ impl Handler<Sign> for DeviceActor {
 
     fn handle(&mut self, sign: Sign, _: &mut Self::Context) -> Self::Result {
         self.last_active = Instant::now();
-        let index = self.parts.slot.get().key.ok_or(SignError::NoKey)?;
+        let index = self.parts.slot.get().index(sign.epoch).ok_or(SignError::NoKey)?;
         if self.signer.as_ref().is_none_or(|(known, _)| *known != index) {
             let custody = self.parts.custody.as_ref().ok_or(SignError::NoKey)?;
             self.signer = Some((index, custody.signer(index).ok_or(SignError::NoKey)?));
@@ -365,11 +409,15 @@ impl DeviceActor {
                 duplicate: ingress.duplicate,
                 received_at_ms: ingress.received_at_ms,
             };
-            match device.judge(publish, |message| self.parts.journal.find_message(&device.id, message)) {
+            let shelf = Stored { journal: self.parts.journal.as_ref(), device: &device.id };
+            match device.judge(publish, &shelf) {
                 Judgement::Repeat { sequence } => all.answer().give(Outcome::Repeated { sequence }),
                 Judgement::Await { sequence } => self.wait(sequence, all.answer()),
                 Judgement::Reject(reject) => self.quarantine(ingress, reject, all.answer()),
-                Judgement::Later => all.answer().give(Outcome::Unavailable),
+                Judgement::Later => {
+                    device.put_off();
+                    all.answer().give(Outcome::Unavailable);
+                }
                 Judgement::Take { draft, sequence } => {
                     let Ingress { packet_id, exactly_once, received_at_ms, .. } = ingress;
                     device.handed_over(sequence, packet_id, exactly_once, &draft);
@@ -404,6 +452,12 @@ impl DeviceActor {
         device.format = spec.format;
         device.settlement = spec.settlement;
         device.epoch = spec.epoch;
+        if spec.format == Format::Signed {
+            device.key = spec.key.and_then(|key| if let Key::Held(public) = key { Some(public) } else { None });
+            if device.domain.is_none() {
+                device.domain = (self.parts.domain)();
+            }
+        }
         Some(device)
     }
 

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use windlass_journal::{AppendError, DeviceState, Recent};
-use windlass_reading::{DeviceId, Draft, Format, Reject, Settlement};
+use windlass_journal::{AppendError, DeviceState, Error, Recent};
+use windlass_reading::{Claim, DeviceId, Domain, Draft, Format, PublicKey, Reading, Reject, Settlement};
 
 /// QoS 1 publishes by which a redelivery is known. MQTT clients keep 10–65 in flight.
 const RECENT: usize = 64;
@@ -42,6 +42,14 @@ pub(crate) enum Judgement {
     Later,
 }
 
+/// What of the journal a judgement may need.
+pub(crate) trait Shelf {
+    /// The number of the stored reading that came with this message id.
+    fn message(&self, id: &str) -> Result<Option<u64>, Error>;
+    /// The stored reading with this number.
+    fn reading(&self, sequence: u64) -> Result<Option<Reading>, Error>;
+}
+
 /// What the shell has to do after an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -55,6 +63,8 @@ struct InFlight {
     packet: Option<(u16, Vec<u8>)>,
     exactly_once: bool,
     message_id: Option<String>,
+    /// What the device signed, where it does.
+    signed: Option<(u64, Vec<u8>)>,
 }
 
 /// One device's rules and state.
@@ -64,6 +74,10 @@ pub(crate) struct Device {
     pub(crate) format: Format,
     pub(crate) settlement: Settlement,
     pub(crate) epoch: u32,
+    /// The key by which its own signatures are checked (`signed`).
+    pub(crate) key: Option<PublicKey>,
+    /// What they are for; absent while there is no contract.
+    pub(crate) domain: Option<Domain>,
     /// The number of the next reading.
     next: u64,
     recent: VecDeque<Recent>,
@@ -74,6 +88,8 @@ pub(crate) struct Device {
     failing: bool,
     /// The journal was ahead of these rules.
     behind: bool,
+    /// The next reading was here and was told to come again: one that signs its numbers may run ahead meanwhile.
+    awaited: bool,
 }
 
 impl Device {
@@ -83,12 +99,15 @@ impl Device {
             format,
             settlement,
             epoch,
+            key: None,
+            domain: None,
             next: 1,
             recent: VecDeque::new(),
             unreleased: 0,
             in_flight: BTreeMap::new(),
             failing: false,
             behind: false,
+            awaited: false,
         };
         device.reload(state);
         device
@@ -104,19 +123,19 @@ impl Device {
         }
         self.failing = false;
         self.behind = false;
+        self.awaited = false;
     }
 
-    /// Judges a publish. `find` looks a stored message id up; an error there means "later".
-    pub(crate) fn judge<E>(
-        &self,
-        publish: Publish<'_>,
-        find: impl FnOnce(&str) -> Result<Option<u64>, E>,
-    ) -> Judgement {
+    /// Judges a publish. An error of the shelf means "later".
+    pub(crate) fn judge(&self, publish: Publish<'_>, shelf: &impl Shelf) -> Judgement {
         let decoded = self.format.decode(publish.payload, publish.received_at_ms);
-        let draft = match decoded {
+        let mut draft = match decoded {
             Ok(draft) => draft,
             Err(reject) => return Judgement::Reject(reject),
         };
+        if let Some(claim) = draft.claim.take() {
+            return self.judge_signed(draft, claim, shelf);
+        }
         if let Some(sequence) = self.redelivered(&publish, &draft) {
             return self.again(sequence);
         }
@@ -125,7 +144,7 @@ impl Device {
             if let Some((sequence, _)) = pending {
                 return self.again(*sequence);
             }
-            match find(id) {
+            match shelf.message(id) {
                 Ok(Some(sequence)) => return Judgement::Repeat { sequence },
                 Ok(None) => {}
                 Err(_) => return Judgement::Later,
@@ -134,28 +153,91 @@ impl Device {
         if let Err(reject) = self.format.check_settlement(&draft.payload, self.settlement) {
             return Judgement::Reject(reject);
         }
-        if self.failing || self.behind || self.in_flight.len() >= IN_FLIGHT {
+        if self.is_busy() {
             return Judgement::Later;
         }
         Judgement::Take { draft, sequence: self.next }
     }
 
+    /// The device numbers and signs its readings itself: its number says what is a repeat, and nothing else does.
+    fn judge_signed(&self, draft: Draft, claim: Claim, shelf: &impl Shelf) -> Judgement {
+        if claim.sequence < self.next {
+            return self.judge_known(&draft, &claim, shelf);
+        }
+        if claim.epoch != self.epoch {
+            return Judgement::Reject(Reject::WrongEpoch);
+        }
+        let (Some(key), Some(domain)) = (&self.key, &self.domain) else { return Judgement::Later };
+        let reading = Reading {
+            device: self.id.clone(),
+            epoch: claim.epoch,
+            sequence: claim.sequence,
+            observed_at_ms: draft.observed_at_ms,
+            payload: draft.payload,
+        };
+        let Some(signature) = key.verified(domain.reading(&reading), &claim.signature) else {
+            return Judgement::Reject(Reject::BadSignature);
+        };
+        let ahead = claim.sequence > self.next;
+        // What is missing before it may have been told to come again; then it is to come again after that.
+        if self.is_busy() || (ahead && self.awaited) {
+            return Judgement::Later;
+        }
+        if ahead {
+            return Judgement::Reject(Reject::SequenceGap);
+        }
+        let Reading { payload, sequence, .. } = reading;
+        let claim = Claim { signature: signature.to_vec(), ..claim };
+        Judgement::Take { draft: Draft { payload, claim: Some(claim), ..draft }, sequence }
+    }
+
+    /// A number that is used: by the same reading, or by another one.
+    fn judge_known(&self, draft: &Draft, claim: &Claim, shelf: &impl Shelf) -> Judgement {
+        let sequence = claim.sequence;
+        let same = match self.in_flight.get(&sequence).map(|f| &f.signed) {
+            Some(signed) => signed.as_ref().is_some_and(|(at, p)| (*at, p) == (draft.observed_at_ms, &draft.payload)),
+            None => match shelf.reading(sequence) {
+                Ok(Some(r)) => {
+                    (r.epoch, r.observed_at_ms, &r.payload) == (claim.epoch, draft.observed_at_ms, &draft.payload)
+                }
+                // It has left for an archive. Only a repeat is that old.
+                Ok(None) => true,
+                Err(_) => return Judgement::Later,
+            },
+        };
+        if same { self.again(sequence) } else { Judgement::Reject(Reject::SequenceReused) }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.failing || self.behind || self.in_flight.len() >= IN_FLIGHT
+    }
+
     /// The journal took the entry: the number is used.
     pub(crate) fn handed_over(&mut self, sequence: u64, packet_id: Option<u16>, exactly_once: bool, draft: &Draft) {
         let packet = packet_id.map(|id| (id, draft.payload.clone()));
-        self.in_flight.insert(sequence, InFlight { packet, exactly_once, message_id: draft.message_id.clone() });
+        let signed = draft.claim.is_some().then(|| (draft.observed_at_ms, draft.payload.clone()));
+        let message_id = draft.message_id.clone();
+        self.in_flight.insert(sequence, InFlight { packet, exactly_once, message_id, signed });
         self.next = sequence + 1;
+        self.awaited = false;
+    }
+
+    /// A publish was told to come later.
+    pub(crate) fn put_off(&mut self) {
+        self.awaited = true;
     }
 
     /// The journal has no room for the newest ones, from this number on: they were never taken.
     pub(crate) fn taken_back(&mut self, first: u64) {
         self.in_flight.split_off(&first);
         self.next = first;
+        self.awaited = true;
     }
 
     /// The journal answered the entry with this number.
     pub(crate) fn settled(&mut self, sequence: u64, outcome: &Result<(), AppendError>) -> Next {
         let entry = self.in_flight.remove(&sequence);
+        self.awaited |= outcome.is_err();
         match outcome {
             Ok(()) => {
                 self.next = self.next.max(sequence + 1);

@@ -17,7 +17,7 @@ use windlass_journal::Journal;
 use windlass_reading::{DeviceId, Settlement};
 
 use crate::{
-    Config, Custody, Ingress, Listener, SignError, Spec,
+    Config, Custody, DomainSource, Ingress, Key, Listener, SignError, Spec,
     actor::{Delivery, DeviceActor, Parts, Sign, Slot},
     gate::{Gate, Pass, Turned},
     metrics::{self, Cause},
@@ -35,6 +35,7 @@ struct Inner {
     entries: DashMap<DeviceId, Arc<Entry>>,
     journal: Arc<dyn Journal>,
     custody: Option<Custody>,
+    domain: DomainSource,
     config: Config,
     own: Vec<Arbiter>,
     handles: Vec<ArbiterHandle>,
@@ -66,13 +67,20 @@ pub enum Refused {
 
 impl Directory {
     /// Makes the directory; actors start with their first message. Call inside an actix system.
-    pub fn new(journal: Arc<dyn Journal>, specs: Vec<Spec>, custody: Option<Custody>, config: Config) -> Self {
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        specs: Vec<Spec>,
+        custody: Option<Custody>,
+        domain: DomainSource,
+        config: Config,
+    ) -> Self {
         let own: Vec<Arbiter> = (0..config.arbiters).map(|_| Arbiter::new()).collect();
         let handles = if own.is_empty() { vec![Arbiter::current()] } else { own.iter().map(Arbiter::handle).collect() };
         let directory = Self(Arc::new(Inner {
             entries: DashMap::new(),
             journal,
             custody,
+            domain,
             config,
             own,
             handles,
@@ -131,16 +139,17 @@ impl Directory {
         Err(Refused::Unavailable(offered))
     }
 
-    /// Signs `digest` with the device's custodial key. Waits its turn in the mailbox; dropping the future is harmless.
+    /// Signs `digest` with the device's custodial key of this generation (of the present one without). Waits its turn in
+    /// the mailbox; dropping the future is harmless.
     ///
     /// # Errors
     /// [`SignError`] says why nothing was signed.
-    pub async fn sign(&self, device: &DeviceId, digest: B256) -> Result<Signature, SignError> {
+    pub async fn sign(&self, device: &DeviceId, epoch: Option<u32>, digest: B256) -> Result<Signature, SignError> {
         let entry = self.entry(device).ok_or(SignError::UnknownDevice)?;
         for _ in 0..ATTEMPTS {
             // Callers wait for their answer, so their number is the bound.
             let Ok((address, pass)) = self.enter(&entry, 1, usize::MAX) else { break };
-            match address.send(Sign { digest, _pass: pass }).await {
+            match address.send(Sign { epoch, digest, _pass: pass }).await {
                 Ok(result) => return result,
                 Err(MailboxError::Closed | MailboxError::Timeout) => {}
             }
@@ -150,7 +159,7 @@ impl Directory {
 
     /// The address of the device's custodial key, where it has one.
     pub fn address_of(&self, device: &DeviceId) -> Option<Address> {
-        let index = self.entry(device)?.slot.get().key?;
+        let Some(Key::Custodial(index)) = self.entry(device)?.slot.get().key else { return None };
         self.0.custody.as_ref()?.address(index)
     }
 
@@ -220,6 +229,7 @@ impl Directory {
             slot,
             journal: Arc::clone(&inner.journal),
             custody: inner.custody.clone(),
+            domain: inner.domain.clone(),
             gate: gate.clone(),
             mailbox: inner.config.mailbox,
             idle_after: inner.config.idle_after,

@@ -14,7 +14,7 @@ mod metrics;
 #[cfg(test)]
 mod tests;
 
-pub use actor::{Ingress, Listener, Outcome, SignError, Spec, Step};
+pub use actor::{DomainSource, Ingress, Key, Listener, Outcome, SignError, Spec, Step};
 pub use config::Config;
 pub use directory::{Directory, Refused};
 pub use keys::{Custody, InvalidMnemonic};

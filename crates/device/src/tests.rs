@@ -15,9 +15,9 @@ use tokio::{sync::oneshot, task::yield_now};
 use windlass_journal::{
     Append, AppendError, DeviceRow, DeviceState, Error, Journal, Recent, Refusal, Refused as Back, Release, Stored,
 };
-use windlass_reading::{DeviceId, Format, Reject, Settlement};
+use windlass_reading::{DeviceId, Format, Reading, Reject, Settlement};
 
-use crate::{Config, Custody, Directory, Ingress, Listener, Outcome, Refused, SignError, Spec, Step};
+use crate::{Config, Custody, Directory, Ingress, Key, Listener, Outcome, Refused, SignError, Spec, Step};
 
 const PHRASE: &str = "test test test test test test test test test test test junk";
 
@@ -109,6 +109,10 @@ impl Journal for Fake {
     fn find_message(&self, _: &DeviceId, _: &str) -> Result<Option<u64>, Error> {
         Ok(None)
     }
+
+    fn find_reading(&self, _: &DeviceId, _: u64) -> Result<Option<Reading>, Error> {
+        Ok(None)
+    }
 }
 
 fn id() -> DeviceId {
@@ -116,7 +120,7 @@ fn id() -> DeviceId {
 }
 
 fn spec() -> Spec {
-    Spec { id: id(), format: Format::Digits, settlement: Settlement::Anchor, epoch: 1, key: Some(0) }
+    Spec { id: id(), format: Format::Digits, settlement: Settlement::Anchor, epoch: 1, key: Some(Key::Custodial(0)), former: Vec::new() }
 }
 
 /// A directory on the test's own thread, so that paused time is its time.
@@ -124,7 +128,7 @@ fn directory(mailbox: usize) -> (Arc<Fake>, Directory) {
     let fake = Arc::new(Fake::default());
     let config = Config { mailbox, arbiters: 0, ..Config::default() };
     let custody = Some(Custody::from_mnemonic(PHRASE).unwrap());
-    (fake.clone(), Directory::new(fake, vec![spec()], custody, config))
+    (fake.clone(), Directory::new(fake, vec![spec()], custody, Arc::new(|| None), config))
 }
 
 fn ingress(payload: &str, packet_id: u16, duplicate: bool) -> Ingress {
@@ -392,25 +396,42 @@ async fn a_reload_changes_adds_and_removes_devices() {
     drop(offer(&directory, "abc", 1, false));
     settle().await;
     assert_eq!(fake.queue.lock().unwrap().front().map(|e| e.epoch), Some(2));
-    assert_eq!(directory.sign(&other, B256::ZERO).await, Err(SignError::NoKey));
+    assert_eq!(directory.sign(&other, None, B256::ZERO).await, Err(SignError::NoKey));
     let third = DeviceId::new("dock-9").unwrap();
-    directory.replace(vec![spec(), Spec { id: third.clone(), key: Some(4), ..spec() }]);
+    directory.replace(vec![spec(), Spec { id: third.clone(), key: Some(Key::Custodial(4)), ..spec() }]);
     assert_eq!(offer_to(&directory, &other, ingress("1", 1, false)).err(), Some(Refused::Unknown(1)));
     // What a removed device published before is still to be settled.
     directory.replace(vec![spec()]);
     assert_eq!(directory.len(), 1);
     assert_eq!(offer_to(&directory, &third, ingress("1", 1, false)).err(), Some(Refused::Unknown(1)));
-    assert!(directory.sign(&third, B256::ZERO).await.is_ok());
-    assert_eq!(directory.sign(&DeviceId::new("never").unwrap(), B256::ZERO).await, Err(SignError::UnknownDevice));
+    assert!(directory.sign(&third, None, B256::ZERO).await.is_ok());
+    assert_eq!(directory.sign(&DeviceId::new("never").unwrap(), None, B256::ZERO).await, Err(SignError::UnknownDevice));
 }
 
 #[actix::test]
 async fn a_signature_is_the_device_keys() {
     let (_, directory) = directory(16);
     let digest = B256::repeat_byte(7);
-    let signature = directory.sign(&id(), digest).await.unwrap();
+    let signature = directory.sign(&id(), None, digest).await.unwrap();
     assert_eq!(signature.recover_address_from_prehash(&digest).ok(), directory.address_of(&id()));
     assert_eq!(signature.as_bytes().len(), 65);
+}
+
+#[actix::test]
+async fn an_earlier_key_signs_what_was_taken_under_it() {
+    let (_, directory) = directory(16);
+    let before = directory.address_of(&id());
+    let rotated = Spec { epoch: 2, key: Some(Key::Custodial(5)), former: vec![(1, 0)], ..spec() };
+    directory.replace(vec![rotated]);
+    let signer = async |epoch| {
+        let signature = directory.sign(&id(), epoch, B256::ZERO).await.unwrap();
+        signature.recover_address_from_prehash(&B256::ZERO).ok()
+    };
+    assert_eq!(signer(Some(1)).await, before);
+    assert_eq!(signer(Some(2)).await, directory.address_of(&id()));
+    assert_eq!(signer(None).await, directory.address_of(&id()));
+    assert_ne!(before, directory.address_of(&id()));
+    assert_eq!(directory.sign(&id(), Some(3), B256::ZERO).await, Err(SignError::NoKey));
 }
 
 #[actix::test]
@@ -418,12 +439,13 @@ async fn actors_run_on_the_directorys_own_threads() {
     let fake = Arc::new(Fake::default());
     let directory = Directory::new(
         fake,
-        vec![Spec { key: Some(3), ..spec() }],
+        vec![Spec { key: Some(Key::Custodial(3)), ..spec() }],
         Some(Custody::from_mnemonic(PHRASE).unwrap()),
+        Arc::new(|| None),
         Config::default(),
     );
     let remote = directory.clone();
-    let signed = tokio::task::spawn(async move { remote.sign(&id(), B256::ZERO).await }).await.unwrap().unwrap();
+    let signed = tokio::task::spawn(async move { remote.sign(&id(), None, B256::ZERO).await }).await.unwrap().unwrap();
     assert_eq!(signed.recover_address_from_prehash(&B256::ZERO).ok(), directory.address_of(&id()));
 }
 

@@ -15,6 +15,18 @@ pub enum Kind {
         /// Which devices, by id.
         devices: Vec<DeviceId>,
     },
+    /// Puts a device's next key in force.
+    Rotate {
+        /// Whose.
+        device: DeviceId,
+        /// The generation of the new key.
+        epoch: u32,
+    },
+    /// Ends a device on chain.
+    Revoke {
+        /// Which.
+        device: DeviceId,
+    },
     /// Tops up a device's account.
     Fund {
         /// Whose account.
@@ -40,6 +52,8 @@ impl Kind {
         match self {
             Self::DeployWindlass => "deploy_windlass",
             Self::Register { .. } => "register",
+            Self::Rotate { .. } => "rotate",
+            Self::Revoke { .. } => "revoke",
             Self::Fund { .. } => "fund",
             Self::DeployBarcode { .. } => "deploy_barcode",
             Self::Settle { .. } => "settle",

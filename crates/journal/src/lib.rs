@@ -23,7 +23,7 @@ pub use ledger::{
 };
 pub use metrics::describe;
 pub use rows::{
-    Act, ActRow, AttemptRow, BatchRow, DeviceRow, DeviceState, Filter, LaneRow, QuarantineRow, ReadingRow, Recent,
+    Act, ActRow, AttemptRow, BatchRow, DeviceRow, DeviceState, End, Filter, KeyRow, LaneRow, QuarantineRow, ReadingRow, Recent,
     SessionRow, State, Totals, TransactionRow, Unsettled,
 };
 pub use sqlite::{Archived, Copy, Options, Sqlite};

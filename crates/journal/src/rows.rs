@@ -1,7 +1,7 @@
 //! What the journal hands out: device state, listings, unsettled readings.
 
-use alloy::primitives::{Address, B256};
-use windlass_reading::{DeviceId, Format, Reading, Reject, Settlement};
+use alloy::primitives::{Address, B256, Bytes};
+use windlass_reading::{DeviceId, Format, PublicKey, Reading, Reject, Settlement};
 
 /// A configured device as the journal knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,14 +12,53 @@ pub struct DeviceRow {
     pub format: Format,
     /// How its readings are settled.
     pub settlement: Settlement,
-    /// Its key generation.
+    /// Its key generation: what it sends from now on belongs to it.
     pub epoch: u32,
-    /// The address of its signing key, where it has one.
-    pub address: Option<Address>,
-    /// Whether its registration is final on chain.
-    pub registered: bool,
+    /// Its signing key of that generation, where it has one.
+    pub key: Option<PublicKey>,
+    /// The index of that key, where the gateway holds it.
+    pub custodial: Option<u32>,
+    /// The key generation in force on chain, 0 before the first; behind `epoch` while a rotation is under way.
+    pub registered: u32,
     /// Its own `Barcode` contract (direct settlement).
     pub barcode: Option<Address>,
+    /// How far its end has come.
+    pub end: End,
+}
+
+impl DeviceRow {
+    /// The address of its key, where that has one.
+    pub fn address(&self) -> Option<Address> {
+        self.key.and_then(|key| key.address())
+    }
+
+    /// Whether the chain has its key in force.
+    pub fn is_registered(&self) -> bool {
+        self.registered == self.epoch
+    }
+}
+
+/// How far a device's end has come. There is no way back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// It is in use.
+    #[default]
+    None,
+    /// It is revoked here: nothing more is taken from it, and what was taken is being settled.
+    Revoked,
+    /// The chain takes nothing more from it either.
+    OnChain,
+}
+
+/// A device's key of one generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Which generation.
+    pub epoch: u32,
+    /// The public key.
+    pub key: PublicKey,
+    /// Its index, where the gateway holds it.
+    pub custodial: Option<u32>,
 }
 
 /// What a device actor starts from.
@@ -66,6 +105,8 @@ pub struct Unsettled {
     pub received_at_ms: u64,
     /// The reading.
     pub reading: Reading,
+    /// The device's own signature over it, in its one form, where it signs.
+    pub signature: Option<Bytes>,
 }
 
 /// How far a reading or a batch has come.
@@ -172,6 +213,8 @@ pub struct ReadingRow {
     pub tx: Option<B256>,
     /// The including block: number and hash.
     pub block: Option<(u64, B256)>,
+    /// The device's own signature, where it signs.
+    pub signature: Option<Bytes>,
 }
 
 /// A batch with its transaction.

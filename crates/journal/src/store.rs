@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
-    Account, Act, ActRow, Append, Attempt, AttemptRow, BatchDraft, BatchRow, DeviceRow, DeviceState, Error, Filter,
-    Inclusion, LaneRow, OpenTransaction, Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release, SessionRow,
+    Account, Act, ActRow, Append, Attempt, AttemptRow, BatchDraft, BatchRow, DeviceRow, DeviceState, End, Error, Filter,
+    Inclusion, KeyRow, LaneRow, OpenTransaction, Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release, SessionRow,
     Totals, TransactionDraft, TransactionRow, Unsettled,
 };
 
@@ -41,6 +41,9 @@ pub trait Journal: Send + Sync + 'static {
 
     /// The sequence of the reading that carried this message id, if it is stored. A short indexed read, blocking.
     fn find_message(&self, device: &DeviceId, message_id: &str) -> Result<Option<u64>, Error>;
+
+    /// The stored reading with this number, unless it has left for an archive. A short indexed read, blocking.
+    fn find_reading(&self, device: &DeviceId, sequence: u64) -> Result<Option<Reading>, Error>;
 }
 
 /// What the broker keeps over a restart. Every write is durable when it returns.
@@ -113,8 +116,18 @@ pub trait Ledger: Send + Sync + 'static {
     /// The devices' on-chain standing: registration state and `Barcode` address.
     async fn devices(&self) -> Result<Vec<DeviceRow>, Error>;
 
-    /// Marks devices registered on chain (final), or not any more.
-    async fn set_registered(&self, devices: Vec<DeviceId>, registered: bool) -> Result<(), Error>;
+    /// Which key generation of each device is in force on chain; 0 for none.
+    async fn set_registered(&self, devices: Vec<(DeviceId, u32)>) -> Result<(), Error>;
+
+    /// How far the device's end has come.
+    async fn set_end(&self, device: DeviceId, end: End) -> Result<(), Error>;
+
+    /// All keys that the device ever had, oldest first.
+    async fn device_keys(&self, device: DeviceId) -> Result<Vec<KeyRow>, Error>;
+
+    /// Whether runs of key generations before `epoch` are still to be recorded for good: the chain takes them only while
+    /// their own key is in force.
+    async fn has_open_before(&self, device: DeviceId, epoch: u32) -> Result<bool, Error>;
 
     /// Stores the device's `Barcode` contract address.
     async fn set_barcode(&self, device: DeviceId, address: Option<Address>) -> Result<(), Error>;

@@ -2,6 +2,10 @@
 
 use std::collections::VecDeque;
 
+use alloy::{
+    primitives::Address,
+    signers::{SignerSync, local::PrivateKeySigner},
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -19,7 +23,25 @@ fn publish(payload: &[u8], packet_id: Option<u16>, duplicate: bool) -> Publish<'
 }
 
 fn judge(device: &Device, payload: &[u8], packet_id: Option<u16>, duplicate: bool) -> Judgement {
-    device.judge(publish(payload, packet_id, duplicate), |_| Ok::<_, ()>(None))
+    device.judge(publish(payload, packet_id, duplicate), &Held::default())
+}
+
+/// A shelf with one message id, or one that cannot be read.
+#[derive(Default)]
+struct Held {
+    message: Option<(String, u64)>,
+    readings: Vec<Reading>,
+    fails: bool,
+}
+
+impl Shelf for Held {
+    fn message(&self, id: &str) -> Result<Option<u64>, Error> {
+        if self.fails { Err(Error::Closed) } else { Ok(self.message.as_ref().filter(|m| m.0 == id).map(|m| m.1)) }
+    }
+
+    fn reading(&self, sequence: u64) -> Result<Option<Reading>, Error> {
+        if self.fails { Err(Error::Closed) } else { Ok(self.readings.iter().find(|r| r.sequence == sequence).cloned()) }
+    }
 }
 
 fn hand_over(device: &mut Device, payload: &[u8], packet_id: Option<u16>) -> u64 {
@@ -116,9 +138,118 @@ fn a_message_id_is_taken_once() {
     hand_over(&mut d, body, None);
     assert_eq!(judge(&d, body, None, false), Judgement::Await { sequence: 1 });
     d.settled(1, &Ok(()));
-    let found = d.judge(publish(body, None, false), |id| Ok::<_, ()>((id == "m").then_some(1)));
-    assert_eq!(found, Judgement::Repeat { sequence: 1 });
-    assert_eq!(d.judge(publish(body, None, false), |_| Err(())), Judgement::Later);
+    let shelf = Held { message: Some(("m".into(), 1)), ..Held::default() };
+    assert_eq!(d.judge(publish(body, None, false), &shelf), Judgement::Repeat { sequence: 1 });
+    let broken = Held { fails: true, ..Held::default() };
+    assert_eq!(d.judge(publish(body, None, false), &broken), Judgement::Later);
+}
+
+const EPOCH: u32 = 2;
+
+/// A device that signs, with two of its readings settled in an earlier life.
+struct Scanner {
+    device: Device,
+    key: PrivateKeySigner,
+    domain: Domain,
+    shelf: Held,
+}
+
+impl Scanner {
+    fn new() -> Self {
+        let key = PrivateKeySigner::from_slice(&[3; 32]).unwrap();
+        let domain = Domain::new(1, Address::repeat_byte(9));
+        let mut device = device(Format::Signed, Settlement::Batch, DeviceState { last_sequence: 2, recent: Vec::new() });
+        device.epoch = EPOCH;
+        device.key = Some(PublicKey::Secp256k1(key.address()));
+        device.domain = Some(domain.clone());
+        let mut scanner = Self { device, key, domain, shelf: Held::default() };
+        scanner.shelf.readings = vec![scanner.reading(1, 1, "a"), scanner.reading(1, 2, "b")];
+        scanner
+    }
+
+    fn reading(&self, epoch: u32, sequence: u64, payload: &str) -> Reading {
+        Reading { device: self.device.id.clone(), epoch, sequence, observed_at_ms: 5, payload: payload.into() }
+    }
+
+    fn envelope(&self, epoch: u32, sequence: u64, payload: &str) -> Vec<u8> {
+        let digest = self.domain.reading(&self.reading(epoch, sequence, payload));
+        let signature = self.key.sign_hash_sync(&digest).unwrap();
+        let text = format!(
+            r#"{{"epoch":{epoch},"sequence":{sequence},"at":5,"payload":"{payload}","signature":"{signature}"}}"#
+        );
+        text.into_bytes()
+    }
+
+    fn judge(&self, envelope: &[u8]) -> Judgement {
+        self.device.judge(publish(envelope, Some(1), true), &self.shelf)
+    }
+
+    fn offer(&mut self, sequence: u64, payload: &str) -> Judgement {
+        let judgement = self.judge(&self.envelope(EPOCH, sequence, payload));
+        match &judgement {
+            Judgement::Take { draft, sequence } => self.device.handed_over(*sequence, Some(1), false, draft),
+            Judgement::Later => self.device.put_off(),
+            _ => {}
+        }
+        judgement
+    }
+}
+
+#[test]
+fn a_signed_reading_keeps_its_number_and_its_signature_in_one_form() {
+    let mut scanner = Scanner::new();
+    let Judgement::Take { draft, sequence: 3 } = scanner.offer(3, "c") else { panic!("taken") };
+    let digest = scanner.domain.reading(&scanner.reading(EPOCH, 3, "c"));
+    assert!(scanner.device.key.unwrap().signed(digest, &draft.claim.unwrap().signature));
+    assert!(matches!(scanner.offer(4, "c"), Judgement::Take { sequence: 4, .. }), "the same code is another reading");
+}
+
+#[test]
+fn a_signed_number_seen_before_is_a_repeat_or_a_contradiction() {
+    let mut scanner = Scanner::new();
+    scanner.offer(3, "c");
+    assert_eq!(scanner.offer(3, "c"), Judgement::Await { sequence: 3 });
+    assert_eq!(scanner.offer(3, "x"), Judgement::Reject(Reject::SequenceReused));
+    scanner.device.settled(3, &Ok(()));
+    let reading = scanner.reading(EPOCH, 3, "c");
+    scanner.shelf.readings.push(reading);
+    assert_eq!(scanner.offer(3, "c"), Judgement::Repeat { sequence: 3 });
+    assert_eq!(scanner.offer(3, "x"), Judgement::Reject(Reject::SequenceReused));
+    // Signed with the key before, and sent again after the rotation.
+    assert_eq!(scanner.judge(&scanner.envelope(1, 2, "b")), Judgement::Repeat { sequence: 2 });
+    assert_eq!(scanner.judge(&scanner.envelope(EPOCH, 2, "b")), Judgement::Reject(Reject::SequenceReused));
+    scanner.shelf.readings.clear();
+    assert_eq!(scanner.offer(1, "a"), Judgement::Repeat { sequence: 1 }, "it has left for an archive");
+    scanner.shelf.fails = true;
+    assert_eq!(scanner.offer(1, "a"), Judgement::Later);
+}
+
+#[test]
+fn a_hole_before_a_signed_number_is_told_unless_what_is_missing_was_put_off() {
+    let mut scanner = Scanner::new();
+    assert_eq!(scanner.offer(4, "d"), Judgement::Reject(Reject::SequenceGap));
+    scanner.offer(3, "c");
+    scanner.offer(4, "d");
+    scanner.device.taken_back(3);
+    assert_eq!(scanner.offer(5, "e"), Judgement::Later);
+    scanner.offer(3, "c");
+    assert_eq!(scanner.offer(5, "e"), Judgement::Reject(Reject::SequenceGap));
+    scanner.device.settled(3, &down());
+    assert_eq!(scanner.offer(4, "d"), Judgement::Later, "3 comes again");
+}
+
+#[test]
+fn what_is_signed_otherwise_is_refused_and_without_a_contract_it_waits() {
+    let mut scanner = Scanner::new();
+    assert_eq!(scanner.judge(&scanner.envelope(1, 3, "c")), Judgement::Reject(Reject::WrongEpoch));
+    let good = String::from_utf8(scanner.envelope(EPOCH, 3, "c")).unwrap();
+    for bad in [good.replace("\"c\"", "\"d\""), good.replace("\"at\":5", "\"at\":6")] {
+        assert_eq!(scanner.judge(bad.as_bytes()), Judgement::Reject(Reject::BadSignature));
+    }
+    scanner.device.domain = Some(Domain::new(2, Address::repeat_byte(9)));
+    assert_eq!(scanner.judge(good.as_bytes()), Judgement::Reject(Reject::BadSignature), "another chain");
+    scanner.device.domain = None;
+    assert_eq!(scanner.judge(good.as_bytes()), Judgement::Later);
 }
 
 #[test]
@@ -187,6 +318,16 @@ struct Naive {
     outcomes: VecDeque<(u64, Result<(), AppendError>)>,
 }
 
+impl Shelf for Naive {
+    fn message(&self, id: &str) -> Result<Option<u64>, Error> {
+        Ok(self.stored.iter().position(|s| s == id).map(|at| at as u64 + 1))
+    }
+
+    fn reading(&self, _: u64) -> Result<Option<Reading>, Error> {
+        Ok(None)
+    }
+}
+
 impl Naive {
     fn commit(&mut self, n: usize, fails: bool) {
         for _ in 0..n {
@@ -204,13 +345,9 @@ impl Naive {
         }
     }
 
-    fn find(&self, id: &str) -> Option<u64> {
-        self.stored.iter().position(|s| s == id).map(|at| at as u64 + 1)
-    }
-
     fn offer(&mut self, d: &mut Device, id: u8, full: bool) -> Judgement {
         let body = format!(r#"{{"code":"1","id":"{id}"}}"#);
-        let judgement = d.judge(publish(body.as_bytes(), None, false), |id| Ok::<_, ()>(self.find(id)));
+        let judgement = d.judge(publish(body.as_bytes(), None, false), self);
         if let Judgement::Take { draft, sequence } = &judgement
             && !full
         {

@@ -115,6 +115,7 @@ fn fill(live: &Path, part: &Path, final_before_ms: u64) -> Result<(Vec<i64>, u64
     archive.execute_batch(
         "INSERT INTO devices SELECT * FROM live.devices;
          UPDATE devices SET archived = 0;
+         INSERT INTO device_keys SELECT * FROM live.device_keys;
          INSERT INTO transactions SELECT * FROM live.transactions WHERE id IN (SELECT \"transaction\" FROM old);
          INSERT INTO attempts SELECT * FROM live.attempts WHERE \"transaction\" IN (SELECT \"transaction\" FROM old);
          INSERT INTO batches SELECT * FROM live.batches WHERE id IN (SELECT id FROM old);

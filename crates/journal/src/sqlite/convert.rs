@@ -1,10 +1,10 @@
 //! Between SQLite's integers and blobs and the types of the journal.
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, Bytes};
 use rusqlite::{Row, types::Type};
-use windlass_reading::{DeviceId, Format, Reading, Settlement};
+use windlass_reading::{DeviceId, Format, PublicKey, Reading, Settlement};
 
-use crate::Error;
+use crate::{End, Error};
 
 pub(super) fn corrupt(what: &str) -> Error {
     Error::Corrupt(what.to_owned())
@@ -57,6 +57,28 @@ pub(super) fn format_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Format
         .into_iter()
         .find(|f| f.as_str() == name)
         .ok_or_else(|| bad(column, "not a format"))
+}
+
+pub(super) fn opt_key_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<PublicKey>> {
+    let blob: Option<Vec<u8>> = row.get(column)?;
+    blob.map(|b| PublicKey::from_bytes(&b).map_err(|_| bad(column, "not a public key"))).transpose()
+}
+
+pub(super) fn key_at(row: &Row<'_>, column: usize) -> rusqlite::Result<PublicKey> {
+    opt_key_at(row, column)?.ok_or_else(|| bad(column, "no public key"))
+}
+
+pub(super) fn opt_bytes_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Bytes>> {
+    Ok(row.get::<_, Option<Vec<u8>>>(column)?.map(Bytes::from))
+}
+
+pub(super) fn end_at(row: &Row<'_>, column: usize) -> rusqlite::Result<End> {
+    match row.get(column)? {
+        0 => Ok(End::None),
+        1 => Ok(End::Revoked),
+        2 => Ok(End::OnChain),
+        _ => Err(bad(column, "not the end of a device")),
+    }
 }
 
 /// A reading out of five columns from `first`: device name, epoch, sequence, observed_at, payload.

@@ -6,7 +6,7 @@ use windlass_reading::DeviceId;
 
 use super::{
     Sqlite,
-    convert::{address_at, hash_at, opt_hash_at, opt_u64_at, reading_at, settlement_at, u64_at},
+    convert::{address_at, hash_at, opt_bytes_at, opt_hash_at, opt_u64_at, reading_at, settlement_at, u64_at},
 };
 use crate::{
     Act, ActRow, AttemptRow, BatchRow, Error, Filter, LaneRow, Listing, QuarantineRow, ReadingRow, State, Totals,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 const READINGS: &str = "SELECT r.arrival, d.name, r.epoch, r.sequence, r.observed_at, r.payload, r.received_at,
-    r.settlement, r.batch, t.state, t.success, t.tx, t.block_number, t.block_hash
+    r.settlement, r.batch, t.state, t.success, t.tx, t.block_number, t.block_hash, r.signature
     FROM readings r JOIN devices d ON d.id = r.device
     LEFT JOIN batches b ON b.id = r.batch LEFT JOIN transactions t ON t.id = b.\"transaction\"";
 const BATCHES: &str = "SELECT b.id, b.settlement, b.account, b.number, b.root, b.head, b.count - b.released,
@@ -78,6 +78,7 @@ fn reading_row(row: &Row<'_>) -> rusqlite::Result<ReadingRow> {
         state: state(name.as_deref(), row.get(10)?),
         tx: opt_hash_at(row, 11)?,
         block: block_at(row, 12)?,
+        signature: opt_bytes_at(row, 14)?,
     })
 }
 

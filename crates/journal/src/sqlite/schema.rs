@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-pub(super) const MIGRATIONS: [&str; 8] = [
+pub(super) const MIGRATIONS: [&str; 9] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -154,6 +154,20 @@ CREATE TABLE acts (
 ALTER TABLE devices ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE batches ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE batches ADD COLUMN archive TEXT;
+",
+    // Keys that devices hold, and more than one of them in a device's life. `devices.registered` is the generation in
+    // force on chain from here on; until now there was only the first.
+    "
+ALTER TABLE readings ADD COLUMN signature BLOB;
+ALTER TABLE devices ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE device_keys (
+    device INTEGER NOT NULL REFERENCES devices(id),
+    epoch INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    custodial INTEGER,
+    PRIMARY KEY (device, epoch)
+) STRICT, WITHOUT ROWID;
+INSERT INTO device_keys (device, epoch, key) SELECT id, epoch, address FROM devices WHERE address IS NOT NULL;
 ",
 ];
 

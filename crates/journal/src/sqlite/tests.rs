@@ -4,11 +4,11 @@ use std::sync::mpsc;
 
 use alloy::primitives::{Address, B256, Bytes};
 use tempfile::TempDir;
-use windlass_reading::{DeviceId, Draft, Format, Reject, Settlement};
+use windlass_reading::{DeviceId, Draft, Format, PublicKey, Reject, Settlement};
 
 use super::*;
 use crate::{
-    AppendError, Attempt, BatchDraft, DeviceRow, Entry, Filter, Inclusion, Journal, Kind, Ledger, Listing, Release,
+    AppendError, Attempt, BatchDraft, DeviceRow, End, Entry, Filter, Inclusion, Journal, Kind, Ledger, Listing, Release,
     RunDraft, SessionRow, Sessions, Span, State, Stored, TransactionDraft,
 };
 
@@ -22,9 +22,11 @@ fn device(name: &str, settlement: Settlement) -> DeviceRow {
         format: Format::Digits,
         settlement,
         epoch: 1,
-        address: None,
-        registered: false,
+        key: None,
+        custodial: None,
+        registered: 0,
         barcode: None,
+        end: End::None,
     }
 }
 
@@ -42,7 +44,7 @@ fn append(journal: &Sqlite, name: &str, settlement: Settlement, sequence: u64) -
 
 fn entry(sequence: u64, (packet_id, exactly_once): (u16, bool)) -> Entry {
     Entry {
-        draft: Draft { observed_at_ms: 5, payload: sequence.to_string().into_bytes(), message_id: None },
+        draft: Draft { observed_at_ms: 5, payload: sequence.to_string().into_bytes(), message_id: None, claim: None },
         packet_id: Some(packet_id),
         exactly_once,
         received_at_ms: 1_000 + sequence,
@@ -378,7 +380,7 @@ async fn a_skipped_run_is_taken_again() {
         append(&journal, "b", Settlement::Batch, n).recv().unwrap().unwrap();
     }
     assert!(journal.unsettled(Settlement::Batch, (0, 1), 10).await.unwrap().is_empty(), "not registered yet");
-    journal.set_registered(vec![id("b")], true).await.unwrap();
+    journal.set_registered(vec![(id("b"), 1)]).await.unwrap();
     let span = Span { device: id("b"), first: 2, count: 1 };
     let mut draft = batch(vec![1, 2]);
     draft.settlement = Settlement::Batch;
@@ -389,6 +391,55 @@ async fn a_skipped_run_is_taken_again() {
     assert_eq!(free.iter().map(|u| u.reading.sequence).collect::<Vec<_>>(), [2]);
     assert_eq!(journal.unsettled_count(), 1);
     drop(journal);
+}
+
+#[tokio::test]
+async fn runs_of_a_key_generation_are_taken_while_its_key_is_in_force() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    let key = |byte| PublicKey::Secp256k1(Address::repeat_byte(byte));
+    let row = |epoch| DeviceRow {
+        epoch,
+        key: Some(key(epoch as u8)),
+        custodial: Some(epoch),
+        ..device("b", Settlement::Batch)
+    };
+    journal.upsert_devices(vec![row(1)]).await.unwrap();
+    append(&journal, "b", Settlement::Batch, 1).recv().unwrap().unwrap();
+    journal.upsert_devices(vec![row(2)]).await.unwrap();
+    journal.set_registered(vec![(id("b"), 1)]).await.unwrap();
+    let keys = journal.device_keys(id("b")).await.unwrap();
+    assert_eq!(keys.iter().map(|k| (k.epoch, k.key, k.custodial)).collect::<Vec<_>>(), [
+        (1, key(1), Some(1)),
+        (2, key(2), Some(2))
+    ]);
+    assert_eq!(journal.unsettled(Settlement::Batch, (0, 1), 10).await.unwrap().len(), 1);
+    assert!(journal.has_open_before(id("b"), 2).await.unwrap(), "in no batch");
+
+    let mut draft = batch(vec![1]);
+    draft.settlement = Settlement::Batch;
+    draft.runs =
+        vec![RunDraft { span: Span { device: id("b"), first: 1, count: 1 }, signature: Bytes::from_static(&[0; 64]) }];
+    let t = journal.open(transaction(0), Some(draft)).await.unwrap().transaction;
+    journal.mined(t, included(true, vec![])).await.unwrap();
+    assert!(journal.has_open_before(id("b"), 2).await.unwrap(), "mined is not for good");
+    journal.finalized(vec![t]).await.unwrap();
+    assert!(!journal.has_open_before(id("b"), 2).await.unwrap());
+
+    append(&journal, "b", Settlement::Batch, 2).recv().unwrap().unwrap();
+    journal.set_registered(vec![(id("b"), 2)]).await.unwrap();
+    assert!(journal.unsettled(Settlement::Batch, (0, 1), 10).await.unwrap().is_empty(), "its key is no longer in force");
+}
+
+#[tokio::test]
+async fn the_end_of_a_device_cannot_be_taken_back() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    journal.upsert_devices(vec![DeviceRow { end: End::Revoked, ..device("a", Settlement::Anchor) }]).await.unwrap();
+    journal.set_end(id("a"), End::OnChain).await.unwrap();
+    journal.upsert_devices(vec![device("a", Settlement::Anchor)]).await.unwrap();
+    let row = journal.devices().await.unwrap().into_iter().find(|d| d.device == id("a")).unwrap();
+    assert_eq!(row.end, End::OnChain);
 }
 
 #[tokio::test]

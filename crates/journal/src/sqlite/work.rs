@@ -9,20 +9,23 @@ use windlass_reading::{DeviceId, Reading, Settlement};
 
 use super::{
     Sqlite,
-    convert::{address_at, corrupt, device_at, format_at, hash_at, opt_address_at, reading_at, settlement_at, u64_at},
+    convert::{
+        address_at, corrupt, device_at, end_at, format_at, hash_at, key_at, opt_address_at, opt_bytes_at, opt_key_at,
+        reading_at, settlement_at, u64_at,
+    },
     write,
 };
 use crate::{
-    Account, Act, Append, Attempt, BatchDraft, DeviceRow, DeviceState, Error, Inclusion, Journal, Kind, Ledger,
+    Account, Act, Append, Attempt, BatchDraft, DeviceRow, DeviceState, End, Error, Inclusion, Journal, KeyRow, Kind, Ledger,
     OpenTransaction, Opened, Recent, Refusal, Refused, Release, TransactionDraft, Unsettled, metrics,
 };
 
 /// How many of a device's latest QoS 1 publishes are remembered for redeliveries.
 pub(super) const RECENT: u32 = 64;
-/// Columns of an unsettled reading: arrival, received_at, then the five of `reading_at`.
+/// Columns of an unsettled reading: arrival, received_at, the five of `reading_at`, signature.
 pub(super) const UNSETTLED: &str =
-    "SELECT r.arrival, r.received_at, d.name, r.epoch, r.sequence, r.observed_at, r.payload
-     FROM readings r JOIN devices d ON d.id = r.device";
+    "SELECT r.arrival, r.received_at, d.name, r.epoch, r.sequence, r.observed_at, r.payload,
+     r.signature FROM readings r JOIN devices d ON d.id = r.device";
 
 /// The devices with `direct` readings to settle: from each to the next, past all that it has waiting.
 pub(super) const DIRECT_DEVICES: &str = "WITH RECURSIVE waiting (device) AS (
@@ -36,12 +39,27 @@ pub(super) const DIRECT_DEVICES: &str = "WITH RECURSIVE waiting (device) AS (
 pub(super) const OF_ONE_DIRECT_DEVICE: &str =
     "WHERE r.device = ?1 AND r.settlement = 'direct' AND r.batch IS NULL ORDER BY r.sequence LIMIT ?2";
 
+/// Whether a device has readings for runs of earlier key generations that are in no batch, or a run of one in a batch that
+/// is not final. A run is of one generation.
+const OPEN_BEFORE: &str = "WITH d AS (SELECT id FROM devices WHERE name = ?1)
+     SELECT EXISTS (SELECT 1 FROM readings WHERE settlement = 'batch' AND batch IS NULL
+                    AND device = (SELECT id FROM d) AND epoch < ?2)
+         OR EXISTS (SELECT 1 FROM transactions t JOIN batches b ON b.\"transaction\" = t.id
+                    JOIN runs k ON k.batch = b.id AND k.device = (SELECT id FROM d)
+                    JOIN readings r ON r.device = k.device AND r.sequence = k.first_sequence
+                    WHERE t.state <> 'final' AND r.epoch < ?2)";
+
 pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn unsettled_row(row: &Row<'_>) -> rusqlite::Result<Unsettled> {
-    Ok(Unsettled { arrival: u64_at(row, 0)?, received_at_ms: u64_at(row, 1)?, reading: reading_at(row, 2)? })
+    Ok(Unsettled {
+        arrival: u64_at(row, 0)?,
+        received_at_ms: u64_at(row, 1)?,
+        reading: reading_at(row, 2)?,
+        signature: opt_bytes_at(row, 7)?,
+    })
 }
 
 #[async_trait]
@@ -103,6 +121,17 @@ impl Journal for Sqlite {
             .optional()?)
         })
     }
+
+    fn find_reading(&self, device: &DeviceId, sequence: u64) -> Result<Option<Reading>, Error> {
+        self.point(|c| {
+            Ok(c.prepare_cached(
+                "SELECT d.name, r.epoch, r.sequence, r.observed_at, r.payload FROM readings r
+                 JOIN devices d ON d.id = r.device WHERE d.name = ?1 AND r.sequence = ?2",
+            )?
+            .query_row(params![device.as_str(), sequence as i64], |row| reading_at(row, 0))
+            .optional()?)
+        })
+    }
 }
 
 #[async_trait]
@@ -116,7 +145,7 @@ impl Ledger for Sqlite {
         self.scan(move |c| {
             let sql = format!(
                 "{UNSETTLED} WHERE r.settlement = ?1 AND r.batch IS NULL AND d.shard % ?2 = ?3
-                 AND (r.settlement <> 'batch' OR d.registered) ORDER BY r.arrival LIMIT ?4"
+                 AND (r.settlement <> 'batch' OR r.epoch = d.registered) ORDER BY r.arrival LIMIT ?4"
             );
             let mut statement = c.prepare_cached(&sql)?;
             let rows = statement
@@ -225,7 +254,8 @@ impl Ledger for Sqlite {
     async fn devices(&self) -> Result<Vec<DeviceRow>, Error> {
         self.scan(|c| {
             let mut statement = c.prepare_cached(
-                "SELECT name, format, settlement, epoch, address, registered, barcode FROM devices ORDER BY id",
+                "SELECT name, format, settlement, d.epoch, address, registered, barcode, ended, custodial
+                 FROM devices d LEFT JOIN device_keys k ON k.device = d.id AND k.epoch = d.epoch ORDER BY id",
             )?;
             let rows = statement
                 .query_map([], |row| {
@@ -234,9 +264,11 @@ impl Ledger for Sqlite {
                         format: format_at(row, 1)?,
                         settlement: settlement_at(row, 2)?,
                         epoch: row.get(3)?,
-                        address: opt_address_at(row, 4)?,
+                        key: opt_key_at(row, 4)?,
+                        custodial: row.get(8)?,
                         registered: row.get(5)?,
                         barcode: opt_address_at(row, 6)?,
+                        end: end_at(row, 7)?,
                     })
                 })?
                 .collect::<Result<_, _>>()?;
@@ -245,8 +277,35 @@ impl Ledger for Sqlite {
         .await
     }
 
-    async fn set_registered(&self, devices: Vec<DeviceId>, registered: bool) -> Result<(), Error> {
-        self.write(move |c, _| write::set_registered(c, &devices, registered)).await
+    async fn set_registered(&self, devices: Vec<(DeviceId, u32)>) -> Result<(), Error> {
+        self.write(move |c, _| write::set_registered(c, &devices)).await
+    }
+
+    async fn set_end(&self, device: DeviceId, end: End) -> Result<(), Error> {
+        self.write(move |c, _| write::set_end(c, &device, end)).await
+    }
+
+    async fn device_keys(&self, device: DeviceId) -> Result<Vec<KeyRow>, Error> {
+        self.scan(move |c| {
+            let mut statement = c.prepare_cached(
+                "SELECT epoch, key, custodial FROM device_keys
+                 WHERE device = (SELECT id FROM devices WHERE name = ?1) ORDER BY epoch",
+            )?;
+            let rows = statement
+                .query_map([device.as_str()], |row| {
+                    Ok(KeyRow { epoch: row.get(0)?, key: key_at(row, 1)?, custodial: row.get(2)? })
+                })?
+                .collect::<Result<_, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    async fn has_open_before(&self, device: DeviceId, epoch: u32) -> Result<bool, Error> {
+        self.scan(move |c| {
+            Ok(c.query_row(OPEN_BEFORE, params![device.as_str(), epoch], |row| row.get(0))?)
+        })
+        .await
     }
 
     async fn set_barcode(&self, device: DeviceId, address: Option<Address>) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use super::{
     convert::{corrupt, opt_u64_at, u64_at},
     writer::Effects,
 };
-use crate::{Account, Attempt, BatchDraft, DeviceRow, Error, Inclusion, Opened, Span, TransactionDraft};
+use crate::{Account, Attempt, BatchDraft, DeviceRow, End, Error, Inclusion, Opened, Span, TransactionDraft};
 
 /// Device shards: a lane takes those whose remainder is its own, so a device stays on one lane.
 const SHARDS: u16 = 4_096;
@@ -26,8 +26,13 @@ pub(super) fn count_unsettled(connection: &Connection) -> Result<i64, Error> {
 
 pub(super) fn upsert_devices(connection: &Connection, devices: &[DeviceRow]) -> Result<(), Error> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO devices (name, shard, format, settlement, epoch, address) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT (name) DO UPDATE SET format = ?3, settlement = ?4, epoch = ?5, address = ?6",
+        "INSERT INTO devices (name, shard, format, settlement, epoch, address, ended) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (name) DO UPDATE SET format = ?3, settlement = ?4, epoch = ?5, address = ?6, ended = MAX(ended, ?7)",
+    )?;
+    let mut key = connection.prepare_cached(
+        "INSERT INTO device_keys (device, epoch, key, custodial)
+         VALUES ((SELECT id FROM devices WHERE name = ?1), ?2, ?3, ?4)
+         ON CONFLICT (device, epoch) DO UPDATE SET key = ?3, custodial = ?4",
     )?;
     for device in devices {
         let [first, second, ..] = device.device.hash().0;
@@ -38,9 +43,26 @@ pub(super) fn upsert_devices(connection: &Connection, devices: &[DeviceRow]) -> 
             device.format.as_str(),
             device.settlement.as_str(),
             device.epoch,
-            device.address.map(|a| a.to_vec()),
+            device.key.map(|k| k.to_bytes()),
+            ended(device.end),
         ])?;
+        if let Some(public) = device.key {
+            key.execute(params![device.device.as_str(), device.epoch, public.to_bytes(), device.custodial])?;
+        }
     }
+    Ok(())
+}
+
+fn ended(end: End) -> u8 {
+    match end {
+        End::None => 0,
+        End::Revoked => 1,
+        End::OnChain => 2,
+    }
+}
+
+pub(super) fn set_end(connection: &Connection, device: &DeviceId, end: End) -> Result<(), Error> {
+    connection.execute("UPDATE devices SET ended = ?2 WHERE name = ?1", params![device.as_str(), ended(end)])?;
     Ok(())
 }
 
@@ -237,10 +259,10 @@ fn release_failed(connection: &Connection, transaction: i64) -> Result<u64, Erro
     Ok(freed as u64)
 }
 
-pub(super) fn set_registered(connection: &Connection, devices: &[DeviceId], registered: bool) -> Result<(), Error> {
+pub(super) fn set_registered(connection: &Connection, devices: &[(DeviceId, u32)]) -> Result<(), Error> {
     let mut statement = connection.prepare_cached("UPDATE devices SET registered = ?2 WHERE name = ?1")?;
-    for device in devices {
-        statement.execute(params![device.as_str(), registered])?;
+    for (device, epoch) in devices {
+        statement.execute(params![device.as_str(), epoch])?;
     }
     Ok(())
 }

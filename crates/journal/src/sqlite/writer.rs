@@ -26,7 +26,7 @@ const GROUP: usize = 8_192;
 /// Prepared statements kept; more than this program has.
 const STATEMENTS: usize = 64;
 const INSERT: &str = "INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id,
-     message_id, payload, unreleased) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+     message_id, payload, unreleased, signature) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 pub(super) type After = Box<dyn FnOnce(Result<(), Error>) + Send>;
 pub(super) type Job = Box<dyn FnOnce(&Connection, &mut Effects) -> (bool, After) + Send>;
@@ -250,6 +250,7 @@ impl Devices {
                 reading.draft.message_id,
                 reading.draft.payload,
                 reading.exactly_once,
+                reading.draft.claim.as_ref().map(|claim| &claim.signature),
             ])
             .map_err(|e| unavailable(&e))
     }
