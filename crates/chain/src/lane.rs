@@ -23,11 +23,11 @@ pub(crate) const TRANSFER_GAS: u64 = 21_000;
 /// Signs with device keys; implemented where the devices live.
 #[async_trait]
 pub trait Signatory: Send + Sync + 'static {
-    /// The device key's signature over `digest`.
+    /// The signature over `digest` by the device's key of generation `epoch`, the present one without.
     ///
     /// # Errors
     /// A text for the log when the device has no key or is gone.
-    async fn sign(&self, device: &DeviceId, digest: B256) -> Result<Signature, String>;
+    async fn sign(&self, device: &DeviceId, epoch: Option<u32>, digest: B256) -> Result<Signature, String>;
 }
 
 /// Whose key signs a lane's transactions.
@@ -50,7 +50,7 @@ impl Signer {
     async fn sign(&self, hash: B256, devices: &dyn Signatory) -> Result<Signature, Error> {
         match self {
             Self::Submitter(key) => key.sign_hash_sync(&hash).map_err(|e| Error::Signing(e.to_string())),
-            Self::Device(id) => devices.sign(id, hash).await.map_err(Error::Signing),
+            Self::Device(id) => devices.sign(id, None, hash).await.map_err(Error::Signing),
         }
     }
 }
@@ -277,7 +277,7 @@ mod tests {
 
     #[async_trait]
     impl Signatory for NoDevices {
-        async fn sign(&self, _: &DeviceId, _: B256) -> Result<Signature, String> {
+        async fn sign(&self, _: &DeviceId, _: Option<u32>, _: B256) -> Result<Signature, String> {
             Err("no devices here".into())
         }
     }

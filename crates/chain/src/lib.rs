@@ -16,6 +16,7 @@ mod lane;
 mod metrics;
 mod node;
 mod nonce;
+mod precompile;
 mod standing;
 mod worker;
 

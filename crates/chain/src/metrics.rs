@@ -21,6 +21,7 @@ const BALANCE: &str = "windlass_lane_balance_ether";
 const RUNWAY: &str = "windlass_lane_runway_hours";
 const OLDEST: &str = "windlass_lane_oldest_unconfirmed_seconds";
 const RPC: &str = "windlass_rpc_seconds";
+const P256_PRECOMPILE: &str = "windlass_p256_precompile";
 const RECEIPTS_DROPPED: &str = "windlass_receipts_dropped_total";
 
 /// Outcomes of `windlass_transactions_total`.
@@ -44,6 +45,7 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     describe_gauge!(RUNWAY, Unit::Count, "Hours until the poorest submitter is empty at the last hour's spending");
     describe_gauge!(OLDEST, Unit::Seconds, "Age of the oldest transaction without inclusion");
     describe_histogram!(RPC, Unit::Seconds, "JSON-RPC round trips by method and outcome");
+    describe_gauge!(P256_PRECOMPILE, Unit::Count, "1 if the chain verifies P-256 by itself; 0 if not, or not asked yet");
     describe_counter!(RECEIPTS_DROPPED, Unit::Count, "Receipts to devices not sent because their queue was full");
     for settlement in Settlement::ALL {
         let s = settlement.as_str();
@@ -58,7 +60,7 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     for name in [REQUEUED, REPLACEMENTS, UNKNOWN_SENDS, REORGS, RECEIPTS_DROPPED] {
         counter!(name).absolute(0);
     }
-    for name in [FEE_CAPPED, BALANCE, RUNWAY, OLDEST] {
+    for name in [FEE_CAPPED, BALANCE, RUNWAY, OLDEST, P256_PRECOMPILE] {
         gauge!(name).set(0.0);
     }
     vec![
@@ -84,6 +86,10 @@ pub(crate) fn settled(settlement: Settlement, readings: u64, gas: u64) {
     if readings > 0 {
         gauge!(GAS_PER_READING, "settlement" => settlement.as_str()).set(gas as f64 / readings as f64);
     }
+}
+
+pub(crate) fn p256_precompile(is_there: bool) {
+    gauge!(P256_PRECOMPILE).set(f64::from(u8::from(is_there)));
 }
 
 pub(crate) fn requeued(readings: u64) {

@@ -5,6 +5,8 @@ mod deploy;
 mod duties;
 mod follow;
 mod operate;
+mod record;
+mod registry;
 mod send;
 mod settle;
 
@@ -91,6 +93,8 @@ pub struct Worker {
     /// Devices that wait before they are tried again: skipped runs, failed registrations.
     held_off: HashMap<DeviceId, HoldOff>,
     contract: Option<Contract>,
+    /// Whether the chain verifies P-256 by itself, once that was asked.
+    p256_precompile: Option<bool>,
     fees: Option<Fees>,
     /// Of the next block, as far as is known.
     base_fee_wei: u64,
@@ -149,6 +153,7 @@ impl Worker {
             devices: HashMap::new(),
             held_off: HashMap::new(),
             contract: None,
+            p256_precompile: None,
             fees: None,
             base_fee_wei: 0,
             checked: None,
@@ -253,8 +258,8 @@ impl Worker {
         let ledger = &self.setup.ledger;
         let known = ledger.meta("contract".into()).await?;
         if known.as_deref() != Some(name.as_str()) {
-            let all = ledger.devices().await?.into_iter().map(|d| d.device).collect();
-            ledger.set_registered(all, false).await?;
+            let all = ledger.devices().await?.into_iter().map(|d| (d.device, 0)).collect();
+            ledger.set_registered(all).await?;
             ledger.set_meta("contract".into(), name).await?;
         }
         self.contract = Some(Contract { address, domain: Domain::new(chain_id, address) });
@@ -309,7 +314,7 @@ impl Worker {
     /// Makes sure that the account has a lane, with nonce and anchor head from journal and chain.
     pub(crate) async fn load_lane(&mut self, account: Address) -> Result<(), Error> {
         if !self.lanes.contains_key(&account) {
-            let owner = self.devices.values().find(|d| d.address == Some(account)).map(|d| d.device.clone());
+            let owner = self.devices.values().find(|d| d.address() == Some(account)).map(|d| d.device.clone());
             let Some(device) = owner else {
                 tracing::error!(%account, "open transactions of an account that is no longer configured");
                 return Ok(());

@@ -21,8 +21,8 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use windlass_chain::{Config, Confirmations, Limits, Settled, Setup, Signatory, Stage, Worker};
 use windlass_contract::Barcode;
-use windlass_journal::{Append, DeviceRow, Entry, Filter, Journal, Ledger, Listing, Options, Sqlite, State};
-use windlass_reading::{DeviceId, Draft, Format, Settlement};
+use windlass_journal::{Append, DeviceRow, End, Entry, Filter, Journal, Ledger, Listing, Options, Sqlite, State};
+use windlass_reading::{DeviceId, Draft, Format, PublicKey, Settlement};
 
 const SUBMITTER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -75,7 +75,7 @@ struct Keys(HashMap<DeviceId, PrivateKeySigner>);
 
 #[async_trait]
 impl Signatory for Keys {
-    async fn sign(&self, device: &DeviceId, digest: B256) -> Result<Signature, String> {
+    async fn sign(&self, device: &DeviceId, _: Option<u32>, digest: B256) -> Result<Signature, String> {
         self.0.get(device).ok_or("unknown")?.sign_hash_sync(&digest).map_err(|e| e.to_string())
     }
 }
@@ -129,9 +129,11 @@ impl Gateway {
             format: Format::Digits,
             settlement,
             epoch: 1,
-            address: Some(key(i).address()),
-            registered: false,
+            key: Some(PublicKey::Secp256k1(key(i).address())),
+            custodial: Some(u32::from(i)),
+            registered: 0,
             barcode: None,
+            end: End::None,
         });
         journal.upsert_devices(rows.collect()).await.unwrap();
         let steps = Arc::default();
@@ -152,7 +154,7 @@ impl Gateway {
                 settlement,
                 sequence: *sequence,
                 readings: vec![Entry {
-                    draft: Draft { observed_at_ms: now, payload: payload.into(), message_id: None },
+                    draft: Draft { observed_at_ms: now, payload: payload.into(), message_id: None, claim: None },
                     packet_id: None,
                     exactly_once: false,
                     received_at_ms: now,
@@ -197,7 +199,7 @@ impl Gateway {
         let anchored = nodes.logs(&logs(Windlass::Anchored::SIGNATURE_HASH)).await.unwrap();
         let recorded = nodes.logs(&logs(Windlass::Recorded::SIGNATURE_HASH)).await.unwrap();
         let device = self.journal.devices().await.unwrap().into_iter().find(|d| d.device == id("d2")).unwrap();
-        let sets = nodes.nonce(device.address.unwrap()).await.unwrap() - 1;
+        let sets = nodes.nonce(device.address().unwrap()).await.unwrap() - 1;
         (
             anchored.iter().map(|l| u64::from(Windlass::Anchored::decode_log_data(&l.inner.data).unwrap().count)).sum(),
             recorded.iter().map(|l| u64::from(Windlass::Recorded::decode_log_data(&l.inner.data).unwrap().count)).sum(),
@@ -230,7 +232,7 @@ async fn a_restart_finishes_what_was_open_and_doubles_nothing() {
     let node = Node::start().await;
     let mut gateway = Gateway::start(&node).await;
     gateway.publish_all(5);
-    gateway.until("registration", async |j| j.devices().await.unwrap().iter().all(|d| d.registered)).await;
+    gateway.until("registration", async |j| j.devices().await.unwrap().iter().all(DeviceRow::is_registered)).await;
     for round in 0..4 {
         gateway.publish_all(3);
         // Drop the worker at different points of its way: right after a tick that opened transactions, and later.

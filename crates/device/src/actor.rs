@@ -44,6 +44,8 @@ pub struct Spec {
     pub key: Option<Key>,
     /// Indices of its earlier custodial keys, each with its generation: they still sign what was taken under them.
     pub former: Vec<(u32, u32)>,
+    /// False for a device that was revoked or left the config: nothing is taken from it, but its key still signs.
+    pub active: bool,
 }
 
 /// Who holds a device's key.

@@ -175,12 +175,12 @@ impl Directory {
         let keep: HashSet<DeviceId> = specs.iter().map(|s| s.id.clone()).collect();
         for spec in specs {
             if let Some(entry) = self.entry(&spec.id) {
+                entry.configured.store(spec.active, Ordering::Relaxed);
                 entry.slot.set(spec);
-                entry.configured.store(true, Ordering::Relaxed);
                 continue;
             }
             let id = spec.id.clone();
-            let configured = AtomicBool::new(true);
+            let configured = AtomicBool::new(spec.active);
             self.0.entries.insert(id, Arc::new(Entry { configured, slot: Slot::new(spec), running: Mutex::new(None) }));
         }
         for entry in self.0.entries.iter().filter(|e| !keep.contains(e.key())) {

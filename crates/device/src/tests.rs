@@ -120,7 +120,7 @@ fn id() -> DeviceId {
 }
 
 fn spec() -> Spec {
-    Spec { id: id(), format: Format::Digits, settlement: Settlement::Anchor, epoch: 1, key: Some(Key::Custodial(0)), former: Vec::new() }
+    Spec { id: id(), format: Format::Digits, settlement: Settlement::Anchor, epoch: 1, key: Some(Key::Custodial(0)), former: Vec::new(), active: true }
 }
 
 /// A directory on the test's own thread, so that paused time is its time.
@@ -415,6 +415,15 @@ async fn a_signature_is_the_device_keys() {
     let signature = directory.sign(&id(), None, digest).await.unwrap();
     assert_eq!(signature.recover_address_from_prehash(&digest).ok(), directory.address_of(&id()));
     assert_eq!(signature.as_bytes().len(), 65);
+}
+
+#[actix::test]
+async fn a_device_that_is_no_longer_in_use_publishes_nothing_and_signs_what_it_left() {
+    let (_, directory) = directory(16);
+    directory.replace(vec![Spec { active: false, ..spec() }]);
+    assert_eq!(directory.len(), 0);
+    assert_eq!(offer_to(&directory, &id(), ingress("1", 1, false)).err(), Some(Refused::Unknown(1)));
+    assert!(directory.sign(&id(), Some(1), B256::ZERO).await.is_ok());
 }
 
 #[actix::test]

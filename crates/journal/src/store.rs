@@ -63,9 +63,15 @@ pub trait Sessions: Send + Sync + 'static {
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
     /// Unsettled readings that no batch holds, oldest first, of the devices in one shard.
-    /// `shard` is `(index, of)`: device shards are dealt to lanes by remainder.
-    async fn unsettled(&self, settlement: Settlement, shard: (u32, u32), limit: usize)
-    -> Result<Vec<Unsettled>, Error>;
+    /// `shard` is `(index, of)`: device shards are dealt to lanes by remainder. Those of the devices in `except` are left
+    /// out, so that they do not fill the batch of the others.
+    async fn unsettled(
+        &self,
+        settlement: Settlement,
+        shard: (u32, u32),
+        except: Vec<DeviceId>,
+        limit: usize,
+    ) -> Result<Vec<Unsettled>, Error>;
 
     /// Devices that have unsettled `direct` readings, each with its oldest `limit_each`.
     async fn unsettled_direct(&self, limit_each: usize) -> Result<Vec<(DeviceId, Vec<Unsettled>)>, Error>;

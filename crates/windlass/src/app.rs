@@ -7,6 +7,7 @@ mod reload;
 mod seed;
 mod sessions;
 mod signing;
+mod succession;
 mod surface;
 
 use reload::Reloader;
@@ -92,8 +93,8 @@ impl App {
     pub async fn build(config: &Config, recorder: Recorder) -> anyhow::Result<Self> {
         let journal = Sqlite::open(&config.data_dir(), &config.journal)?;
         let custody = seed::custody(config)?;
-        seed::devices(config, &journal, custody.as_ref()).await?;
-        let directory = seed::directory(config, &journal, custody);
+        let specs = seed::devices(config, &journal, custody.as_ref()).await?;
+        let directory = seed::directory(config, &journal, custody, specs);
         let stop = CancellationToken::new();
 
         let standing = Arc::new(Mutex::new(Standing::default()));

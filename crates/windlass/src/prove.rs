@@ -57,7 +57,7 @@ impl Prover<'_> {
 
     async fn signer(&self, device: &DeviceId) -> anyhow::Result<Option<Address>> {
         let devices = self.journal.devices().await?;
-        Ok(devices.into_iter().find(|d| d.device == *device).and_then(|d| d.address))
+        Ok(devices.into_iter().find(|d| d.device == *device).and_then(|d| d.address()))
     }
 
     /// Builds the batch's tree again and compares its root with the one that was anchored.

@@ -3,7 +3,7 @@
 use alloy::primitives::hex;
 use serde_json::{Value, json};
 use windlass_chain::LaneStanding;
-use windlass_journal::{ActRow, BatchRow, DeviceRow, LaneRow, QuarantineRow, ReadingRow, TransactionRow};
+use windlass_journal::{ActRow, BatchRow, DeviceRow, End, LaneRow, QuarantineRow, ReadingRow, TransactionRow};
 
 /// Text where the bytes are printable text, else `0x…`.
 pub fn payload(bytes: &[u8]) -> String {
@@ -69,8 +69,12 @@ pub fn device(row: &DeviceRow) -> Value {
         "format": row.format.as_str(),
         "settlement": row.settlement.as_str(),
         "epoch": row.epoch,
-        "address": row.address,
-        "registered": row.registered,
+        "kind": row.key.map(|key| key.kind()),
+        "key": row.key.map(|key| key.to_string()),
+        "custodial": row.custodial,
+        "address": row.address(),
+        "registered": row.is_registered(),
+        "revoked": row.end != End::None,
         "barcode": row.barcode,
     })
 }

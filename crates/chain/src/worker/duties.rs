@@ -1,41 +1,34 @@
-//! What settling needs beforehand: money, registrations, and each direct device's own contract.
+//! What settling needs beforehand: money, and each direct device's own contract.
 
 use std::{collections::hash_map::Entry, time::Duration};
 
-use alloy::{
-    primitives::{Address, Bytes, TxKind, U256},
-    sol_types::SolCall,
-};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use alloy::primitives::{Address, Bytes, TxKind, U256};
 use tokio::time::Instant;
-use windlass_contract::{BARCODE_CREATION_CODE, IWindlass, Windlass};
+use windlass_contract::BARCODE_CREATION_CODE;
 use windlass_journal::{DeviceRow, Kind, Span};
 use windlass_reading::{DeviceId, Settlement};
 
 use super::{HoldOff, Worker, now_ms};
 use crate::{
     Error,
-    batch::{SECP256K1, register_call},
     lane::{Lane, Request, Signer, TRANSFER_GAS},
     metrics,
 };
 
-/// Devices in one registration transaction: 29,116 gas each in a hundred (contracts/snapshots).
-const REGISTER_CHUNK: usize = 100;
 /// Balances are asked for again after this.
 const BALANCE_INTERVAL: Duration = Duration::from_secs(15);
 /// `Barcode` takes 134,614 gas to deploy.
 const DEPLOY_BARCODE_GAS: u64 = 600_000;
 /// First and longest pause of a device whose runs are skipped.
 const HOLD_OFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
-/// Requests to the nodes at the same time.
-const CONCURRENCY: usize = 16;
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 impl Worker {
     pub(super) async fn duties(&mut self) -> Result<(), Error> {
         self.check_submitter_balances().await?;
+        self.revoke().await?;
         self.register().await?;
+        self.rotate().await?;
         self.prepare_direct().await
     }
 
@@ -73,85 +66,6 @@ impl Worker {
         Ok(balance)
     }
 
-    /// Registers devices that the contract does not know, in chunks, one open chunk at a time.
-    async fn register(&mut self) -> Result<(), Error> {
-        let (Some(contract), Some(registrar)) = (self.contract.clone(), self.submitters.first().copied()) else {
-            return Ok(());
-        };
-        let open = |k: &Kind| matches!(k, Kind::Register { .. });
-        if self.lanes.get(&registrar).is_some_and(|l| l.has_open(open) || !l.has_room()) {
-            return Ok(());
-        }
-        let wanted: Vec<(DeviceId, Address)> = self
-            .devices
-            .values()
-            .filter(|d| !d.registered && !self.is_held_off(&d.device))
-            .filter_map(|d| Some((d.device.clone(), d.address?)))
-            .take(REGISTER_CHUNK)
-            .collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let mut unknown = Vec::new();
-        let mut known = Vec::new();
-        for (device, address, on_chain) in self.registrations(contract.address, wanted).await? {
-            if on_chain.kind == 0 {
-                unknown.push((device, address));
-            } else if on_chain.kind == SECP256K1 && on_chain.signer == address && !on_chain.revoked {
-                known.push(device);
-            } else {
-                tracing::error!(%device, "the contract has another key for this device, or revoked it");
-                self.hold_off(&[Span { device, first: 0, count: 0 }]);
-            }
-        }
-        self.mark_registered(known, true).await?;
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let (input, gas) = register_call(&unknown);
-        let devices = unknown.into_iter().map(|(device, _)| device).collect();
-        let request = Request {
-            to: TxKind::Call(contract.address),
-            value: U256::ZERO,
-            input,
-            gas,
-            kind: Kind::Register { devices },
-        };
-        self.open(registrar, request, None).await
-    }
-
-    /// What the contract knows of each device.
-    async fn registrations(
-        &self,
-        contract: Address,
-        wanted: Vec<(DeviceId, Address)>,
-    ) -> Result<Vec<(DeviceId, Address, IWindlass::Device)>, Error> {
-        stream::iter(wanted)
-            .map(|(device, address)| async move {
-                let data = Windlass::deviceOfCall { device: device.hash() }.abi_encode().into();
-                let answer = self.nodes.call(contract, data).await?;
-                let found =
-                    Windlass::deviceOfCall::abi_decode_returns(&answer).map_err(|_| Error::Answer("deviceOf"))?;
-                Ok((device, address, found))
-            })
-            .buffered(CONCURRENCY)
-            .try_collect()
-            .await
-    }
-
-    pub(super) async fn mark_registered(&mut self, devices: Vec<DeviceId>, registered: bool) -> Result<(), Error> {
-        if devices.is_empty() {
-            return Ok(());
-        }
-        self.setup.ledger.set_registered(devices.clone(), registered).await?;
-        for device in devices {
-            if let Some(row) = self.devices.get_mut(&device) {
-                row.registered = registered;
-            }
-        }
-        Ok(())
-    }
-
     /// Gives each direct device an account with money and its own `Barcode`.
     async fn prepare_direct(&mut self) -> Result<(), Error> {
         let wanted: Vec<DeviceRow> = self
@@ -161,7 +75,7 @@ impl Worker {
             .cloned()
             .collect();
         for row in wanted {
-            let Some(account) = row.address else { continue };
+            let Some(account) = row.address() else { continue };
             if let Entry::Vacant(lane) = self.lanes.entry(account) {
                 lane.insert(Lane::new(account, Signer::Device(row.device.clone())));
                 self.load_lane(account).await?;
@@ -194,7 +108,7 @@ impl Worker {
             U256::from(self.setup.ledger.funded_since(now_ms().saturating_sub(DAY_MS)).await?) * config.top_up.0;
         if spent + config.top_up.0 > config.daily_limit.0 {
             tracing::error!(%device, "the treasury's daily limit is reached; the device's account is not topped up");
-            self.hold_off(&[Span { device: device.clone(), first: 0, count: 0 }]);
+            self.hold_off_device(device);
             return Ok(());
         }
         let request = Request {
@@ -231,15 +145,12 @@ impl Worker {
         success: bool,
     ) -> Result<(), Error> {
         match kind {
-            Kind::Register { devices } if success => self.mark_registered(devices.clone(), true).await,
-            Kind::Register { devices } => {
-                let spans: Vec<_> = devices.iter().map(|d| Span { device: d.clone(), first: 0, count: 0 }).collect();
-                self.hold_off(&spans);
-                Ok(())
+            Kind::Register { .. } | Kind::Rotate { .. } | Kind::Revoke { .. } => {
+                self.after_registry(kind, success).await
             }
             Kind::DeployBarcode { device } if success => self.set_barcode(device, Some(account.create(nonce))).await,
             Kind::Fund { device } => {
-                let address = self.devices.get(device).and_then(|d| d.address);
+                let address = self.devices.get(device).and_then(|d| d.address());
                 if let Some(lane) = address.and_then(|a| self.lanes.get_mut(&a)) {
                     lane.balance_checked = None;
                 }
@@ -252,7 +163,7 @@ impl Worker {
     /// What a vanished inclusion means for the devices.
     pub(super) async fn after_exclusion(&mut self, kind: &Kind) -> Result<(), Error> {
         match kind {
-            Kind::Register { devices } => self.mark_registered(devices.clone(), false).await,
+            Kind::Register { .. } | Kind::Rotate { .. } | Kind::Revoke { .. } => self.without_registry(kind).await,
             Kind::DeployBarcode { device } => self.set_barcode(device, None).await,
             _ => Ok(()),
         }
@@ -264,6 +175,17 @@ impl Worker {
             row.barcode = address;
         }
         Ok(())
+    }
+
+    /// A device that is not to be tried again for a while.
+    pub(super) fn hold_off_device(&mut self, device: &DeviceId) {
+        self.hold_off(&[Span { device: device.clone(), first: 0, count: 0 }]);
+    }
+
+    /// The devices that are not to be tried now.
+    pub(super) fn waiting_devices(&self) -> Vec<DeviceId> {
+        let now = Instant::now();
+        self.held_off.iter().filter(|(_, held)| held.until > now).map(|(device, _)| device.clone()).collect()
     }
 
     pub(super) fn hold_off(&mut self, spans: &[Span]) {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use alloy::{
-    primitives::{Address, B256, Bytes, TxKind, U256},
+    primitives::{Address, B256, TxKind, U256},
     rpc::types::Filter,
     sol_types::{SolCall, SolEvent, SolValue},
 };
 use windlass_contract::Windlass;
-use windlass_journal::{BatchDraft, Kind, RunDraft, Span, Unsettled};
+use windlass_journal::{BatchDraft, Kind, Unsettled};
 use windlass_proof::Tree;
 use windlass_reading::{DeviceId, Settlement};
 
@@ -36,15 +36,16 @@ impl Worker {
     }
 
     /// Whether the account has money and room for another transaction.
-    fn is_payable(&self, account: Address) -> bool {
+    pub(super) fn is_payable(&self, account: Address) -> bool {
         self.lanes.get(&account).is_some_and(|l| l.has_room() && l.is_solvent() && !l.paused)
     }
 
     /// Waiting readings, once they make a batch.
-    async fn due(&self, account: Address, settlement: Settlement, shard: (u32, u32)) -> Result<Vec<Unsettled>, Error> {
+    pub(super) async fn due(&self, account: Address, settlement: Settlement, shard: (u32, u32)) -> Result<Vec<Unsettled>, Error> {
         let limits = &self.setup.limits;
         let most = self.lanes.get(&account).and_then(|l| l.narrowed).unwrap_or(limits.max_readings);
-        let waiting = self.setup.ledger.unsettled(settlement, shard, most).await?;
+        let except = if settlement == Settlement::Batch { self.waiting_devices() } else { Vec::new() };
+        let waiting = self.setup.ledger.unsettled(settlement, shard, except, most).await?;
         let oldest = waiting.first().map_or(0, |u| now_ms().saturating_sub(u.received_at_ms));
         let due = waiting.len() >= most || batch::is_due(waiting.len(), Duration::from_millis(oldest), limits);
         if due { Ok(waiting) } else { Ok(Vec::new()) }
@@ -126,58 +127,11 @@ impl Worker {
         Ok(last.map_or(0, |event| event.batch))
     }
 
-    async fn settle_batch(&mut self, account: Address, shard: (u32, u32), contract: &Contract) -> Result<(), Error> {
-        let mut waiting = self.due(account, Settlement::Batch, shard).await?;
-        waiting.retain(|u| !self.is_held_off(&u.reading.device));
-        let mut runs = Vec::new();
-        let mut draft = BatchDraft {
-            settlement: Settlement::Batch,
-            number: 0,
-            root: None,
-            head: None,
-            arrivals: Vec::new(),
-            runs: Vec::new(),
-        };
-        let mut received = Vec::new();
-        for run in batch::runs(waiting) {
-            let signature = match self.setup.signatory.sign(&run.device, run.digest(&contract.domain)).await {
-                Ok(signature) => Bytes::from(signature.as_erc2098().to_vec()),
-                Err(error) => {
-                    // One device without a key never holds its neighbours.
-                    tracing::warn!(device = %run.device, error, "a run could not be signed");
-                    self.hold_off(&[Span { device: run.device, first: run.first, count: run.count }]);
-                    continue;
-                }
-            };
-            runs.push(run.signed(signature.clone()));
-            draft.arrivals.extend(&run.arrivals);
-            received.extend(&run.received_at_ms);
-            let span = Span { device: run.device, first: run.first, count: run.count };
-            draft.runs.push(RunDraft { span, signature });
-        }
-        if runs.is_empty() {
-            return Ok(());
-        }
-        let count = runs.len();
-        let (input, gas) = batch::record_call(runs);
-        let expected = batch::expected_gas(Settlement::Batch, &input, count);
-        let request = Request {
-            to: TxKind::Call(contract.address),
-            value: U256::ZERO,
-            input,
-            gas,
-            kind: Kind::Settle { settlement: Settlement::Batch },
-        };
-        metrics::batch(draft.arrivals.len());
-        metrics::expected_gas(Settlement::Batch, draft.arrivals.len(), expected);
-        self.open(account, request, Some((draft, received))).await
-    }
-
     /// Every device with waiting readings sends from its own account, in its own order.
     async fn settle_direct(&mut self) -> Result<(), Error> {
         for (device, waiting) in self.setup.ledger.unsettled_direct(SLOTS).await? {
             let Some(row) = self.devices.get(&device) else { continue };
-            let (Some(account), Some(barcode)) = (row.address, row.barcode) else { continue };
+            let (Some(account), Some(barcode)) = (row.address(), row.barcode) else { continue };
             for unsettled in waiting {
                 if !self.is_payable(account) {
                     break;

@@ -332,7 +332,7 @@ async fn a_batch_is_written_whole_or_not_at_all() {
     let nonce_taken = journal.open(transaction(0), None).await;
     assert!(matches!(nonce_taken, Err(Error::NonceTaken { nonce: 0, .. })));
     assert_eq!(journal.open_transactions().await.unwrap().len(), 1);
-    let free = journal.unsettled(Settlement::Anchor, (0, 1), 10).await.unwrap();
+    let free = journal.unsettled(Settlement::Anchor, (0, 1), vec![], 10).await.unwrap();
     assert_eq!(free.iter().map(|u| u.arrival).collect::<Vec<_>>(), [3]);
 }
 
@@ -365,9 +365,9 @@ async fn a_reverted_batch_frees_its_readings_only_when_final() {
     append(&journal, "a", Settlement::Anchor, 1).recv().unwrap().unwrap();
     let t = journal.open(transaction(0), Some(batch(vec![1]))).await.unwrap().transaction;
     journal.mined(t, included(false, vec![])).await.unwrap();
-    assert!(journal.unsettled(Settlement::Anchor, (0, 1), 10).await.unwrap().is_empty());
+    assert!(journal.unsettled(Settlement::Anchor, (0, 1), vec![], 10).await.unwrap().is_empty());
     assert_eq!(journal.finalized(vec![t]).await.unwrap(), 1);
-    assert_eq!(journal.unsettled(Settlement::Anchor, (0, 1), 10).await.unwrap().len(), 1);
+    assert_eq!(journal.unsettled(Settlement::Anchor, (0, 1), vec![], 10).await.unwrap().len(), 1);
     assert_eq!(journal.unsettled_count(), 1);
     assert_eq!(journal.account(Address::repeat_byte(1)).await.unwrap().anchor, None);
 }
@@ -379,7 +379,7 @@ async fn a_skipped_run_is_taken_again() {
     for n in 1..=2 {
         append(&journal, "b", Settlement::Batch, n).recv().unwrap().unwrap();
     }
-    assert!(journal.unsettled(Settlement::Batch, (0, 1), 10).await.unwrap().is_empty(), "not registered yet");
+    assert!(journal.unsettled(Settlement::Batch, (0, 1), vec![], 10).await.unwrap().is_empty(), "not registered yet");
     journal.set_registered(vec![(id("b"), 1)]).await.unwrap();
     let span = Span { device: id("b"), first: 2, count: 1 };
     let mut draft = batch(vec![1, 2]);
@@ -387,7 +387,7 @@ async fn a_skipped_run_is_taken_again() {
     draft.runs = vec![RunDraft { span: span.clone(), signature: Bytes::from_static(&[0; 64]) }];
     let t = journal.open(transaction(0), Some(draft)).await.unwrap().transaction;
     journal.mined(t, included(true, vec![span])).await.unwrap();
-    let free = journal.unsettled(Settlement::Batch, (0, 1), 10).await.unwrap();
+    let free = journal.unsettled(Settlement::Batch, (0, 1), vec![], 10).await.unwrap();
     assert_eq!(free.iter().map(|u| u.reading.sequence).collect::<Vec<_>>(), [2]);
     assert_eq!(journal.unsettled_count(), 1);
     drop(journal);
@@ -413,7 +413,7 @@ async fn runs_of_a_key_generation_are_taken_while_its_key_is_in_force() {
         (1, key(1), Some(1)),
         (2, key(2), Some(2))
     ]);
-    assert_eq!(journal.unsettled(Settlement::Batch, (0, 1), 10).await.unwrap().len(), 1);
+    assert_eq!(journal.unsettled(Settlement::Batch, (0, 1), vec![], 10).await.unwrap().len(), 1);
     assert!(journal.has_open_before(id("b"), 2).await.unwrap(), "in no batch");
 
     let mut draft = batch(vec![1]);
@@ -428,7 +428,7 @@ async fn runs_of_a_key_generation_are_taken_while_its_key_is_in_force() {
 
     append(&journal, "b", Settlement::Batch, 2).recv().unwrap().unwrap();
     journal.set_registered(vec![(id("b"), 2)]).await.unwrap();
-    assert!(journal.unsettled(Settlement::Batch, (0, 1), 10).await.unwrap().is_empty(), "its key is no longer in force");
+    assert!(journal.unsettled(Settlement::Batch, (0, 1), vec![], 10).await.unwrap().is_empty(), "its key is no longer in force");
 }
 
 #[tokio::test]

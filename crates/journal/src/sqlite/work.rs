@@ -140,16 +140,19 @@ impl Ledger for Sqlite {
         &self,
         settlement: Settlement,
         (index, of): (u32, u32),
+        except: Vec<DeviceId>,
         limit: usize,
     ) -> Result<Vec<Unsettled>, Error> {
+        let except = serde_json::to_string(&except).map_err(|e| corrupt(&e.to_string()))?;
         self.scan(move |c| {
             let sql = format!(
                 "{UNSETTLED} WHERE r.settlement = ?1 AND r.batch IS NULL AND d.shard % ?2 = ?3
-                 AND (r.settlement <> 'batch' OR r.epoch = d.registered) ORDER BY r.arrival LIMIT ?4"
+                 AND (r.settlement <> 'batch' OR r.epoch = d.registered)
+                 AND (?5 = '[]' OR d.name NOT IN (SELECT value FROM json_each(?5))) ORDER BY r.arrival LIMIT ?4"
             );
             let mut statement = c.prepare_cached(&sql)?;
             let rows = statement
-                .query_map(params![settlement.as_str(), of.max(1), index, limit as i64], unsettled_row)?
+                .query_map(params![settlement.as_str(), of.max(1), index, limit as i64, except], unsettled_row)?
                 .collect::<Result<_, _>>()?;
             Ok(rows)
         })

@@ -183,6 +183,7 @@ pub(super) fn identities(config: &Config) -> Vec<Identity> {
     config
         .devices
         .iter()
+        .filter(|device| !device.revoked)
         .map(|device| Identity {
             device: device.id.clone(),
             // `validate` has read every secret once; one that is not readable admits nobody.

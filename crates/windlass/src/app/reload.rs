@@ -90,9 +90,9 @@ impl Reloader {
             tracing::warn!(table = table.0.0, "this part of the config changed and takes effect at the next start");
         }
         let custody = seed::custody(&next)?;
-        seed::devices(&next, &self.journal, custody.as_ref()).await?;
+        let specs = seed::devices(&next, &self.journal, custody.as_ref()).await?;
         // From here on nothing can fail.
-        self.directory.replace(seed::specs(&next));
+        self.directory.replace(specs);
         self.identities.replace(intake::identities(&next), intake::users(&next));
         for problem in self.certificates.reload() {
             tracing::error!("certificates changed while they were read: {problem}");

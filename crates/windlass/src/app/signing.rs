@@ -20,7 +20,7 @@ impl Desk {
 
 #[async_trait]
 impl Signatory for Desk {
-    async fn sign(&self, device: &DeviceId, digest: B256) -> Result<Signature, String> {
-        self.directory.sign(device, digest).await.map_err(|e| e.to_string())
+    async fn sign(&self, device: &DeviceId, epoch: Option<u32>, digest: B256) -> Result<Signature, String> {
+        self.directory.sign(device, epoch, digest).await.map_err(|e| e.to_string())
     }
 }

@@ -128,7 +128,7 @@ async fn prepare(app: &App, options: &Options) -> anyhow::Result<()> {
         let devices = app.journal().devices().await?;
         let ready = devices
             .iter()
-            .filter(|d| d.registered && (options.settlement != Settlement::Direct || d.barcode.is_some()))
+            .filter(|d| d.is_registered() && (options.settlement != Settlement::Direct || d.barcode.is_some()))
             .count();
         if ready == devices.len() {
             return Ok(());

@@ -17,7 +17,7 @@ struct NoDevices;
 
 #[async_trait]
 impl Signatory for NoDevices {
-    async fn sign(&self, device: &DeviceId, _: B256) -> Result<Signature, String> {
+    async fn sign(&self, device: &DeviceId, _: Option<u32>, _: B256) -> Result<Signature, String> {
         Err(format!("{device} does not sign while a contract is deployed"))
     }
 }

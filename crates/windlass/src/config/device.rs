@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use windlass_reading::{DeviceId, Format, Settlement};
+use windlass_reading::{DeviceId, Format, PublicKey, Settlement};
 
 use super::Config;
 
@@ -25,6 +25,9 @@ pub struct Device {
     /// Its signing key.
     #[serde(default)]
     pub key: Option<KeySpec>,
+    /// Ended for good: nothing is taken from it any more, and the chain takes nothing either.
+    #[serde(default)]
+    pub revoked: bool,
     /// A topic of its own beside `devices/{id}/readings`, for firmware that cannot be changed.
     #[serde(default)]
     pub topic: Option<String>,
@@ -36,10 +39,26 @@ pub struct Device {
 pub enum KeySpec {
     /// The gateway, derived from the mnemonic at this index.
     Custodial(u32),
-    /// The device: an Ethereum address.
+    /// The device: the Ethereum address of its key, 20 bytes in hex.
     Secp256k1(String),
     /// A secure element in the device: x and y, 64 bytes in hex.
     P256(String),
+}
+
+impl KeySpec {
+    /// The public key that the device holds; `None` for a custodial one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn held(&self) -> Result<Option<PublicKey>, String> {
+        let (text, kind) = match self {
+            Self::Custodial(_) => return Ok(None),
+            Self::Secp256k1(text) => (text, "secp256k1"),
+            Self::P256(text) => (text, "p256"),
+        };
+        let key: PublicKey = text.parse().map_err(|e: windlass_reading::InvalidKey| e.to_string())?;
+        if key.kind() == kind { Ok(Some(key)) } else { Err(format!("{text} is a {} key, not {kind}", key.kind())) }
+    }
 }
 
 impl Device {
@@ -108,17 +127,28 @@ impl Device {
                 }
             }
         }
-        if let Some(KeySpec::Secp256k1(_) | KeySpec::P256(_)) = self.key {
-            wrong.push(format!(
-                "devices.{id}: keys that the device holds need format = \"signed\", which this version does not have; \
-                 use key = {{ custodial = <index> }}"
-            ));
+        let held = self.key.as_ref().map_or(Ok(None), KeySpec::held);
+        let signs = self.format == Format::Signed;
+        match &held {
+            Err(problem) => wrong.push(format!("devices.{id}: key: {problem}")),
+            Ok(None) if signs => wrong.push(format!(
+                "devices.{id}: format signed needs the key that the device signs with: key = {{ secp256k1 = \"0x…\" }} or \
+                 {{ p256 = \"0x…\" }}"
+            )),
+            Ok(Some(_)) if !signs => wrong.push(format!(
+                "devices.{id}: a device that holds its key signs each reading: it needs format = \"signed\""
+            )),
+            Ok(_) => {}
         }
         let settlement = self.settlement(config);
-        if settlement != Settlement::Anchor && self.custodial().is_none() {
+        if settlement == Settlement::Direct && signs {
+            wrong.push(format!(
+                "devices.{id}: direct settlement sends from an account whose key the gateway holds; use batch or anchor"
+            ));
+        } else if settlement != Settlement::Anchor && !signs && self.custodial().is_none() {
             wrong.push(format!("devices.{id}: settlement {settlement} needs key = {{ custodial = <index> }}"));
         }
-        if !self.format.may_settle_by(settlement) {
+        if !signs && !self.format.may_settle_by(settlement) {
             wrong.push(format!(
                 "devices.{id}: direct settlement stores a number; format {} is not one (use digits, gtin or json)",
                 self.format.as_str()

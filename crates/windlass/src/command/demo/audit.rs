@@ -160,7 +160,7 @@ async fn on_chain_direct(app: &App, rows: &[ReadingRow], problems: &mut Vec<Stri
     }
     let mut count = 0;
     for device in app.journal().devices().await? {
-        let (Some(account), Some(barcode)) = (device.address, device.barcode) else { continue };
+        let (Some(account), Some(barcode)) = (device.address(), device.barcode) else { continue };
         count += app.nodes().nonce(account).await?.saturating_sub(1);
         let stored = get(app, barcode).await?;
         let expected = last.get(&device.device).copied().unwrap_or_default();
