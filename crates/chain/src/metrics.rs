@@ -45,7 +45,11 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     describe_gauge!(RUNWAY, Unit::Count, "Hours until the poorest submitter is empty at the last hour's spending");
     describe_gauge!(OLDEST, Unit::Seconds, "Age of the oldest transaction without inclusion");
     describe_histogram!(RPC, Unit::Seconds, "JSON-RPC round trips by method and outcome");
-    describe_gauge!(P256_PRECOMPILE, Unit::Count, "1 if the chain verifies P-256 by itself; 0 if not, or not asked yet");
+    describe_gauge!(
+        P256_PRECOMPILE,
+        Unit::Count,
+        "1 if the chain verifies P-256 by itself; 0 if not, or not asked yet"
+    );
     describe_counter!(RECEIPTS_DROPPED, Unit::Count, "Receipts to devices not sent because their queue was full");
     for settlement in Settlement::ALL {
         let s = settlement.as_str();

@@ -120,7 +120,15 @@ fn id() -> DeviceId {
 }
 
 fn spec() -> Spec {
-    Spec { id: id(), format: Format::Digits, settlement: Settlement::Anchor, epoch: 1, key: Some(Key::Custodial(0)), former: Vec::new(), active: true }
+    Spec {
+        id: id(),
+        format: Format::Digits,
+        settlement: Settlement::Anchor,
+        epoch: 1,
+        key: Some(Key::Custodial(0)),
+        former: Vec::new(),
+        active: true,
+    }
 }
 
 /// A directory on the test's own thread, so that paused time is its time.

@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
-    Account, Act, ActRow, Append, Attempt, AttemptRow, BatchDraft, BatchRow, DeviceRow, DeviceState, End, Error, Filter,
-    Inclusion, KeyRow, LaneRow, OpenTransaction, Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release, SessionRow,
-    Totals, TransactionDraft, TransactionRow, Unsettled,
+    Account, Act, ActRow, Append, Attempt, AttemptRow, BatchDraft, BatchRow, DeviceRow, DeviceState, End, Error,
+    Filter, Inclusion, KeyRow, LaneRow, OpenTransaction, Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release,
+    SessionRow, Totals, TransactionDraft, TransactionRow, Unsettled,
 };
 
 /// What the device actors need.

@@ -7,17 +7,17 @@ use alloy::{
     rlp,
     sol_types::{SolCall, SolEvent},
 };
-use windlass_reading::{Domain, Reading, Settlement, leaf};
+use windlass_reading::{Domain, PublicKey, Reading, Settlement, leaf};
 
 use crate::{
     ProofFile, Refusal, Tree,
-    event::{Anchored, Recorded, emitted, run_of_log, setCall, submitted_run},
+    event::{Anchored, Recorded, emitted, run_of_log, setCall},
     file::{
-        Anchor, AnchoredFields, Batch, Block, Direct, EventProof, ReadingFields, RecordedFields, SignedRun,
-        TransactionProof, Version,
+        Anchor, AnchoredFields, Batch, Block, Direct, EventProof, ReadingFields, RecordedFields, SignedReading,
+        SignedRun, TransactionProof, Version,
     },
     trie::prove,
-    verify::{recovered, verify},
+    verify::{Submitted, is_signed, verify},
 };
 
 /// A block's header, receipts and transactions, all of which fit its hash.
@@ -60,7 +60,7 @@ pub enum BuildError {
     Call(&'static str),
     /// The transaction does not show that this account signed the run.
     #[error("the transaction does not show that {0} signed the run")]
-    Signer(Address),
+    Signer(PublicKey),
     /// The finished file did not pass its own verification.
     #[error("the finished proof does not verify: {0}")]
     Unverifiable(Refusal),
@@ -118,16 +118,31 @@ impl Evidence {
             contract,
             reading: ReadingFields::from(reading),
             merkle_path,
+            signed: None,
             anchored: AnchoredFields::from(&event),
             event: self.event_proof(index, log),
             block: self.block(),
         })))
     }
 
+    /// Adds the device's own signature to the proof of an anchored reading.
+    ///
+    /// # Errors
+    /// [`BuildError::Unverifiable`] when the key did not sign the reading.
+    pub fn attested(&self, file: ProofFile, signer: PublicKey, signature: Bytes) -> Result<ProofFile, BuildError> {
+        match file {
+            ProofFile::Anchor(mut anchor) => {
+                anchor.signed = Some(SignedReading { signer, signature });
+                self.checked(ProofFile::Anchor(anchor))
+            }
+            other => Ok(other),
+        }
+    }
+
     /// The proof that `contract` recorded `reading` in the transaction at `index`.
     ///
-    /// With `signer`, the address of the device's secp256k1 key, the file also shows that it signed the run and for
-    /// which chain. That needs [`Self::with_transactions`] and a transaction that calls `record` itself.
+    /// With `signer`, the device's key, the file also shows that it signed the run or the reading, and for which chain.
+    /// That needs [`Self::with_transactions`] and a transaction that calls `record` or `recordSigned` itself.
     ///
     /// # Errors
     /// [`BuildError`] when the block does not show that.
@@ -136,7 +151,7 @@ impl Evidence {
         index: u64,
         contract: Address,
         reading: &Reading,
-        signer: Option<Address>,
+        signer: Option<PublicKey>,
     ) -> Result<ProofFile, BuildError> {
         let logs = self.logs(index)?;
         let device = reading.device.hash();
@@ -146,8 +161,7 @@ impl Evidence {
         };
         let (log, event) = find(&logs, contract, ours).ok_or(BuildError::NoEvent("Recorded"))?;
         let signed = signer.map(|signer| {
-            let signed = self.signed_run(index, contract, &logs, log, &event);
-            signed.filter(|signed| signed.signer == signer).ok_or(BuildError::Signer(signer))
+            self.signed_run(index, contract, (&logs, log), &event, signer).ok_or(BuildError::Signer(signer))
         });
         self.checked(ProofFile::Batch(Box::new(Batch {
             windlass_proof: Version,
@@ -211,13 +225,22 @@ impl Evidence {
         Some((bytes, TxEnvelope::decode_2718_exact(bytes).ok()?))
     }
 
-    fn signed_run(&self, index: u64, contract: Address, logs: &[Log], log: u32, event: &Recorded) -> Option<SignedRun> {
+    fn signed_run(
+        &self,
+        index: u64,
+        contract: Address,
+        (logs, log): (&[Log], u32),
+        event: &Recorded,
+        signer: PublicKey,
+    ) -> Option<SignedRun> {
         let (bytes, transaction) = self.transaction(index)?;
         let chain_id = transaction.chain_id().filter(|_| transaction.to() == Some(contract))?;
-        let run = submitted_run(transaction.input(), run_of_log(logs, usize::try_from(log).ok()?, contract))?;
-        Some(SignedRun {
+        let place = run_of_log(logs, usize::try_from(log).ok()?, contract);
+        let run = Submitted::find(transaction.input(), place, event).ok()?;
+        let digest = (run.digest)(&Domain::new(chain_id, contract));
+        is_signed(&signer, digest, &run.signature).then(|| SignedRun {
             chain_id,
-            signer: recovered(&run, event, chain_id, contract)?,
+            signer,
             signature: run.signature,
             transaction: keccak256(bytes),
             nodes: prove(&self.transactions, index).nodes,

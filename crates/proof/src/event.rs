@@ -35,6 +35,19 @@ sol! {
     function record(SubmittedRun[] runs) external;
 
     #[derive(Debug, PartialEq, Eq)]
+    struct SubmittedReading {
+        bytes32 device;
+        uint32 epoch;
+        uint64 sequence;
+        uint64 observedAt;
+        bytes payload;
+        bytes signature;
+    }
+
+    #[derive(Debug, PartialEq, Eq)]
+    function recordSigned(SubmittedReading[] readings) external;
+
+    #[derive(Debug, PartialEq, Eq)]
     function set(uint256 value) external;
 }
 
@@ -46,7 +59,7 @@ pub(crate) fn emitted<E: SolEvent>(log: &Log, contract: Address) -> Option<E> {
     E::decode_log_data_validate(&log.data).ok()
 }
 
-/// Which run of a `record` call the log at `index` answers: each run emits one `Recorded` or one `Skipped`, in order.
+/// Which run of a `record` or `recordSigned` call the log at `index` answers: each run emits one `Recorded` or one `Skipped`, in order.
 pub(crate) fn run_of_log(logs: &[Log], index: usize, contract: Address) -> usize {
     let answers = |log: &&Log| {
         let topic = log.topics().first();
@@ -56,14 +69,28 @@ pub(crate) fn run_of_log(logs: &[Log], index: usize, contract: Address) -> usize
 }
 
 /// The run at `index` in the calldata of `record`.
+pub(crate) fn submitted_run(calldata: &Bytes, index: usize) -> Option<SubmittedRun> {
+    item::<recordCall, SubmittedRun>(calldata, index)
+}
+
+/// The reading at `index` in the calldata of `recordSigned`.
+pub(crate) fn submitted_reading(calldata: &Bytes, index: usize) -> Option<SubmittedReading> {
+    item::<recordSignedCall, SubmittedReading>(calldata, index)
+}
+
+/// The item at `index` of the list that a call of `C` takes.
 ///
 /// Calldata may point to the same bytes thousands of times, so a small file could turn into gigabytes: decoding has a
-/// memory limit, and only the wanted run is copied.
-pub(crate) fn submitted_run(calldata: &Bytes, index: usize) -> Option<SubmittedRun> {
-    let arguments = calldata.strip_prefix(&recordCall::SELECTOR)?;
+/// memory limit, and only the wanted item is copied.
+fn item<'a, C, T>(calldata: &'a Bytes, index: usize) -> Option<T>
+where
+    T: SolType<RustType = T>,
+    C: SolCall<Token<'a> = (abi::token::DynSeqToken<T::Token<'a>>,)>,
+{
+    let arguments = calldata.strip_prefix(&C::SELECTOR)?;
     let limited = abi::AbiDecoderConfig::new().memory_limit(DECODED_BYTES);
-    let (runs,) = abi::decode_params_with_config::<<recordCall as SolCall>::Token<'_>>(arguments, limited).ok()?;
-    let run = runs.0.into_iter().nth(index)?;
-    SubmittedRun::type_check(&run).ok()?;
-    Some(SubmittedRun::detokenize(run))
+    let (items,) = abi::decode_params_with_config::<C::Token<'a>>(arguments, limited).ok()?;
+    let item = items.0.into_iter().nth(index)?;
+    T::type_check(&item).ok()?;
+    Some(T::detokenize(item))
 }

@@ -6,7 +6,7 @@
 use alloy::primitives::{Address, B256, Bytes};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::Value;
-use windlass_reading::{DeviceId, Reading, Settlement};
+use windlass_reading::{DeviceId, PublicKey, Reading, Settlement};
 
 use crate::{Refusal, payload::payload_from_text, payload_text};
 
@@ -47,6 +47,9 @@ pub struct Anchor {
     pub reading: ReadingFields,
     /// From the reading's leaf to the anchored root.
     pub merkle_path: Vec<B256>,
+    /// The device's own signature over the reading, where it signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedReading>,
     /// What the event says.
     pub anchored: AnchoredFields,
     /// Where the event is.
@@ -170,14 +173,24 @@ pub struct EventProof {
     pub receipt: Vec<Bytes>,
 }
 
+/// A device's signature over its reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedReading {
+    /// The key that signed: an address, or the point of a P-256 key.
+    pub signer: PublicKey,
+    /// 64 bytes with a low s: EIP-2098, or r and s.
+    pub signature: Bytes,
+}
+
 /// The signature over a run, as the transaction carried it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignedRun {
     /// Bound by the signed transaction.
     pub chain_id: u64,
-    /// The account that the signature recovers to.
-    pub signer: Address,
+    /// The key that signed: an address, or the point of a P-256 key.
+    pub signer: PublicKey,
     /// The signature in the calldata.
     pub signature: Bytes,
     /// Hash of the transaction.

@@ -6,10 +6,10 @@ mod direct;
 mod sealed;
 
 use alloy::primitives::{Address, B256};
-use windlass_reading::{Reading, Settlement};
+use windlass_reading::{PublicKey, Reading, Settlement};
 
 use crate::{ProofFile, Refusal};
-pub(crate) use batch::recovered;
+pub(crate) use batch::{Submitted, is_signed};
 use sealed::Sealed;
 
 /// How far the verification went. A live node is asked by the caller, who has one.
@@ -34,8 +34,8 @@ pub struct Verified {
     pub contract: Address,
     /// The reading; `None` for `direct`, where the chain holds only a number.
     pub reading: Option<Reading>,
-    /// Who signed: the run (`batch`, where the file has the signature) or the transaction (`direct`).
-    pub signer: Option<Address>,
+    /// Who signed: the reading or its run (where the file has the signature), or the transaction (`direct`).
+    pub signer: Option<PublicKey>,
     /// keccak256 of the header.
     pub block_hash: B256,
     /// Number in the header.

@@ -56,6 +56,11 @@ impl Domain {
         .eip712_signing_hash(&self.0)
     }
 
+    /// The digest of a reading as it is submitted.
+    pub fn signed(&self, reading: &Reading) -> B256 {
+        reading.eip712_signing_hash(&self.0)
+    }
+
     /// The digest of a run: what a custodial device key signs once for each batch.
     pub fn run(&self, run: &Run) -> B256 {
         run.eip712_signing_hash(&self.0)

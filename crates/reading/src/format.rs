@@ -40,8 +40,12 @@ impl Format {
     /// # Errors
     /// The [`Reject`] that says what is wrong with the payload.
     pub fn decode(self, bytes: &[u8], received_at_ms: u64) -> Decoded {
-        let draft =
-            |payload: &[u8]| Draft { observed_at_ms: received_at_ms, payload: payload.to_vec(), message_id: None, claim: None };
+        let draft = |payload: &[u8]| Draft {
+            observed_at_ms: received_at_ms,
+            payload: payload.to_vec(),
+            message_id: None,
+            claim: None,
+        };
         match self {
             Self::Digits => digits(bytes).map(draft),
             Self::Gtin => {

@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use alloy::primitives::{Address, B256, Signature, U256, hex};
 use p256::ecdsa::{Signature as P256Signature, VerifyingKey, signature::hazmat::PrehashVerifier};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Length of both numbers of a signature.
 const PAIR_BYTES: usize = 64;
@@ -134,6 +135,24 @@ fn both(pair: &[u8]) -> impl Iterator<Item = Signature> + use<> {
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode_prefixed(self.to_bytes()))
+    }
+}
+
+impl Serialize for PublicKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl From<Address> for PublicKey {
+    fn from(address: Address) -> Self {
+        Self::Secp256k1(address)
     }
 }
 

@@ -134,7 +134,8 @@ mod tests {
 
     const JSON: &str = r#"{"epoch":1,"sequence":7,"at":1700000000000,"payload":"4006","signature":"0x0102"}"#;
     /// The same by hand: a5 01 01 02 07 03 1b… 04 44 "4006" 05 42 0102.
-    const CBOR: &[u8] = b"\xa5\x01\x01\x02\x07\x03\x1b\x00\x00\x01\x8b\xcf\xe5\x68\x00\x04\x44\x34\x30\x30\x36\x05\x42\x01\x02";
+    const CBOR: &[u8] =
+        b"\xa5\x01\x01\x02\x07\x03\x1b\x00\x00\x01\x8b\xcf\xe5\x68\x00\x04\x44\x34\x30\x30\x36\x05\x42\x01\x02";
 
     #[test]
     fn both_spellings_say_the_same() {

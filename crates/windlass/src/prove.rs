@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use windlass_chain::Nodes;
 use windlass_journal::{Ledger, Listing, ReadingRow, Sqlite, State};
 use windlass_proof::{Evidence, ProofFile, Tree};
-use windlass_reading::{DeviceId, Domain, Reading, Settlement, leaf};
+use windlass_reading::{DeviceId, Domain, PublicKey, Reading, Settlement, leaf};
 
 /// What a proof is made from.
 #[derive(Debug)]
@@ -40,12 +40,16 @@ impl Prover<'_> {
         let file = match row.settlement {
             Settlement::Direct => evidence.direct(index, &row.reading)?,
             Settlement::Batch => {
-                let signer = self.signer(device).await?;
+                let signer = self.key(&row.reading).await?;
                 evidence.batch(index, self.contract()?, &row.reading, signer)?
             }
             Settlement::Anchor => {
                 let tree = self.tree(&row).await?;
-                evidence.anchor(index, self.chain_id, self.contract()?, &tree, &row.reading)?
+                let file = evidence.anchor(index, self.chain_id, self.contract()?, &tree, &row.reading)?;
+                match (row.signature.clone(), self.key(&row.reading).await?) {
+                    (Some(signature), Some(key)) => evidence.attested(file, key, signature)?,
+                    _ => file,
+                }
             }
         };
         Ok(Some(file))
@@ -55,9 +59,10 @@ impl Prover<'_> {
         self.contract.ok_or_else(|| anyhow!("no contract address: run `windlass deploy`, or set chain.contract"))
     }
 
-    async fn signer(&self, device: &DeviceId) -> anyhow::Result<Option<Address>> {
-        let devices = self.journal.devices().await?;
-        Ok(devices.into_iter().find(|d| d.device == *device).and_then(|d| d.address()))
+    /// The device's key of the reading's epoch.
+    async fn key(&self, reading: &Reading) -> anyhow::Result<Option<PublicKey>> {
+        let keys = self.journal.device_keys(reading.device.clone()).await?;
+        Ok(keys.into_iter().find(|k| k.epoch == reading.epoch).map(|k| k.key))
     }
 
     /// Builds the batch's tree again and compares its root with the one that was anchored.

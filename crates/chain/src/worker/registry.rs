@@ -200,9 +200,7 @@ impl Worker {
     /// What a vanished one means.
     pub(super) async fn without_registry(&mut self, kind: &Kind) -> Result<(), Error> {
         match kind {
-            Kind::Register { devices } => {
-                self.mark_registered(devices.iter().map(|d| (d.clone(), 0)).collect()).await
-            }
+            Kind::Register { devices } => self.mark_registered(devices.iter().map(|d| (d.clone(), 0)).collect()).await,
             Kind::Rotate { device, epoch } => {
                 self.mark_registered(vec![(device.clone(), epoch.saturating_sub(1))]).await
             }

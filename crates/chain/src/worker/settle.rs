@@ -41,7 +41,12 @@ impl Worker {
     }
 
     /// Waiting readings, once they make a batch.
-    pub(super) async fn due(&self, account: Address, settlement: Settlement, shard: (u32, u32)) -> Result<Vec<Unsettled>, Error> {
+    pub(super) async fn due(
+        &self,
+        account: Address,
+        settlement: Settlement,
+        shard: (u32, u32),
+    ) -> Result<Vec<Unsettled>, Error> {
         let limits = &self.setup.limits;
         let most = self.lanes.get(&account).and_then(|l| l.narrowed).unwrap_or(limits.max_readings);
         let except = if settlement == Settlement::Batch { self.waiting_devices() } else { Vec::new() };

@@ -158,7 +158,8 @@ impl Scanner {
     fn new() -> Self {
         let key = PrivateKeySigner::from_slice(&[3; 32]).unwrap();
         let domain = Domain::new(1, Address::repeat_byte(9));
-        let mut device = device(Format::Signed, Settlement::Batch, DeviceState { last_sequence: 2, recent: Vec::new() });
+        let mut device =
+            device(Format::Signed, Settlement::Batch, DeviceState { last_sequence: 2, recent: Vec::new() });
         device.epoch = EPOCH;
         device.key = Some(PublicKey::Secp256k1(key.address()));
         device.domain = Some(domain.clone());

@@ -53,10 +53,7 @@ pub(super) fn settlement_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Se
 
 pub(super) fn format_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Format> {
     let name: String = row.get(column)?;
-    Format::ALL
-        .into_iter()
-        .find(|f| f.as_str() == name)
-        .ok_or_else(|| bad(column, "not a format"))
+    Format::ALL.into_iter().find(|f| f.as_str() == name).ok_or_else(|| bad(column, "not a format"))
 }
 
 pub(super) fn opt_key_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<PublicKey>> {

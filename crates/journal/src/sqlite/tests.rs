@@ -8,8 +8,8 @@ use windlass_reading::{DeviceId, Draft, Format, PublicKey, Reject, Settlement};
 
 use super::*;
 use crate::{
-    AppendError, Attempt, BatchDraft, DeviceRow, End, Entry, Filter, Inclusion, Journal, Kind, Ledger, Listing, Release,
-    RunDraft, SessionRow, Sessions, Span, State, Stored, TransactionDraft,
+    AppendError, Attempt, BatchDraft, DeviceRow, End, Entry, Filter, Inclusion, Journal, Kind, Ledger, Listing,
+    Release, RunDraft, SessionRow, Sessions, Span, State, Stored, TransactionDraft,
 };
 
 fn id(name: &str) -> DeviceId {
@@ -409,10 +409,10 @@ async fn runs_of_a_key_generation_are_taken_while_its_key_is_in_force() {
     journal.upsert_devices(vec![row(2)]).await.unwrap();
     journal.set_registered(vec![(id("b"), 1)]).await.unwrap();
     let keys = journal.device_keys(id("b")).await.unwrap();
-    assert_eq!(keys.iter().map(|k| (k.epoch, k.key, k.custodial)).collect::<Vec<_>>(), [
-        (1, key(1), Some(1)),
-        (2, key(2), Some(2))
-    ]);
+    assert_eq!(
+        keys.iter().map(|k| (k.epoch, k.key, k.custodial)).collect::<Vec<_>>(),
+        [(1, key(1), Some(1)), (2, key(2), Some(2))]
+    );
     assert_eq!(journal.unsettled(Settlement::Batch, (0, 1), vec![], 10).await.unwrap().len(), 1);
     assert!(journal.has_open_before(id("b"), 2).await.unwrap(), "in no batch");
 
@@ -428,7 +428,10 @@ async fn runs_of_a_key_generation_are_taken_while_its_key_is_in_force() {
 
     append(&journal, "b", Settlement::Batch, 2).recv().unwrap().unwrap();
     journal.set_registered(vec![(id("b"), 2)]).await.unwrap();
-    assert!(journal.unsettled(Settlement::Batch, (0, 1), vec![], 10).await.unwrap().is_empty(), "its key is no longer in force");
+    assert!(
+        journal.unsettled(Settlement::Batch, (0, 1), vec![], 10).await.unwrap().is_empty(),
+        "its key is no longer in force"
+    );
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ use super::{
     write,
 };
 use crate::{
-    Account, Act, Append, Attempt, BatchDraft, DeviceRow, DeviceState, End, Error, Inclusion, Journal, KeyRow, Kind, Ledger,
-    OpenTransaction, Opened, Recent, Refusal, Refused, Release, TransactionDraft, Unsettled, metrics,
+    Account, Act, Append, Attempt, BatchDraft, DeviceRow, DeviceState, End, Error, Inclusion, Journal, KeyRow, Kind,
+    Ledger, OpenTransaction, Opened, Recent, Refusal, Refused, Release, TransactionDraft, Unsettled, metrics,
 };
 
 /// How many of a device's latest QoS 1 publishes are remembered for redeliveries.
@@ -305,10 +305,7 @@ impl Ledger for Sqlite {
     }
 
     async fn has_open_before(&self, device: DeviceId, epoch: u32) -> Result<bool, Error> {
-        self.scan(move |c| {
-            Ok(c.query_row(OPEN_BEFORE, params![device.as_str(), epoch], |row| row.get(0))?)
-        })
-        .await
+        self.scan(move |c| Ok(c.query_row(OPEN_BEFORE, params![device.as_str(), epoch], |row| row.get(0))?)).await
     }
 
     async fn set_barcode(&self, device: DeviceId, address: Option<Address>) -> Result<(), Error> {

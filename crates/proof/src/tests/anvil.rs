@@ -62,9 +62,9 @@ fn readings_anchored_on_anvil_are_proved() {
 fn a_run_recorded_on_anvil_is_proved_with_its_signer() {
     let (fixture, evidence) = fixture();
     for reading in [reading(1, 300, "007"), reading(2, 299, "ab")] {
-        let file = evidence.batch(fixture.record, fixture.windlass, &reading, Some(fixture.signer)).unwrap();
+        let file = evidence.batch(fixture.record, fixture.windlass, &reading, Some(fixture.signer.into())).unwrap();
         let verified = proved(&file, fixture.hash);
-        assert_eq!((verified.reading, verified.signer), (Some(reading), Some(fixture.signer)));
+        assert_eq!((verified.reading, verified.signer), (Some(reading), Some(fixture.signer.into())));
     }
 }
 
@@ -73,5 +73,5 @@ fn a_number_stored_on_anvil_is_proved() {
     let (fixture, evidence) = fixture();
     let file = evidence.direct(fixture.set, &reading(1, 0, "0406381333931")).unwrap();
     let verified = proved(&file, fixture.hash);
-    assert_eq!((verified.contract, verified.signer), (fixture.barcode, Some(fixture.account)));
+    assert_eq!((verified.contract, verified.signer), (fixture.barcode, Some(fixture.account.into())));
 }

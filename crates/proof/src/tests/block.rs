@@ -181,7 +181,7 @@ pub(super) fn batch_file() -> ProofFile {
 
 pub(super) fn signed_batch_file() -> ProofFile {
     let (evidence, signer) = batch_evidence();
-    evidence.batch(INDEX, CONTRACT, &reading(3), Some(signer)).unwrap()
+    evidence.batch(INDEX, CONTRACT, &reading(3), Some(signer.into())).unwrap()
 }
 
 pub(super) fn set_transaction() -> TxEnvelope {

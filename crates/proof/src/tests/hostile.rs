@@ -197,7 +197,7 @@ fn a_chain_id_with_a_signer_to_match_is_refused() {
     let signed = file.signed.as_mut().unwrap();
     signed.chain_id = 1;
     let signature = alloy::primitives::Signature::from_erc2098(&signed.signature);
-    signed.signer = signature.recover_address_from_prehash(&run_digest(1)).unwrap();
+    signed.signer = signature.recover_address_from_prehash(&run_digest(1)).unwrap().into();
     assert_eq!(refused(ProofFile::Batch(file)), Refusal::Differs("the chain id"));
 }
 
@@ -208,7 +208,7 @@ fn the_signature_of_a_skipped_run_is_refused() {
     let wrong = signature(B256::repeat_byte(0xbb));
     let SignedRun { signature, signer, .. } = file.signed.as_mut().unwrap();
     *signature = wrong.as_erc2098().into();
-    *signer = wrong.recover_address_from_prehash(&run_digest(CHAIN)).unwrap_or_default();
+    *signer = wrong.recover_address_from_prehash(&run_digest(CHAIN)).unwrap_or_default().into();
     assert_eq!(refused(ProofFile::Batch(file)), Refusal::Differs("the run's signature"));
 }
 

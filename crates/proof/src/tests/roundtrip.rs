@@ -51,7 +51,7 @@ fn a_recorded_reading_is_proved_without_a_chain_id() {
 fn a_signed_run_shows_its_signer_and_chain() {
     let (_, signer) = batch_evidence();
     let verified = verify(text(&signed_batch_file()).as_bytes(), None).unwrap();
-    assert_eq!((verified.chain_id, verified.signer), (Some(CHAIN), Some(signer)));
+    assert_eq!((verified.chain_id, verified.signer), (Some(CHAIN), Some(signer.into())));
 }
 
 /// A transaction has at most 128 KiB, and its bytes are in the file twice: as calldata and as a log.
@@ -66,7 +66,7 @@ fn the_largest_run_fits_into_a_file() {
     let transaction = transaction(CHAIN, recordCall { runs: vec![run.clone()] }.abi_encode());
     assert!((126_000..131_072).contains(&transaction.encoded_2718().len()));
     let evidence = evidence(&transaction, receipt(true, vec![log(&recorded_of(run))]));
-    let file = evidence.batch(INDEX, CONTRACT, &readings[489], Some(signer)).unwrap();
+    let file = evidence.batch(INDEX, CONTRACT, &readings[489], Some(signer.into())).unwrap();
     assert!(text(&file).len() < MAX_FILE_BYTES * 2 / 3);
 }
 
@@ -87,7 +87,7 @@ fn a_reading_recorded_on_its_own_is_proved() {
 fn a_stored_number_is_proved_and_what_is_not_on_chain_is_said() {
     let verified = verify(text(&direct_file()).as_bytes(), None).unwrap();
     assert_eq!(verified.reading, None);
-    assert_eq!((verified.chain_id, verified.signer), (Some(CHAIN), Some(set_signer())));
+    assert_eq!((verified.chain_id, verified.signer), (Some(CHAIN), Some(set_signer().into())));
     assert!(verified.trusts.iter().any(|line| line.contains("sequence") && line.contains("leading zeros")));
     assert!(!text(&direct_file()).contains("dock-7"));
 }
@@ -168,6 +168,7 @@ fn a_reading_that_the_block_does_not_settle_gets_no_file() {
     let (batch, _) = batch_evidence();
     assert_eq!(batch.batch(INDEX, CONTRACT, &reading(6), None), Err(BuildError::NoEvent("Recorded")));
     let stranger = Address::repeat_byte(3);
+    let stranger = windlass_reading::PublicKey::from(stranger);
     assert_eq!(batch.batch(INDEX, CONTRACT, &reading(3), Some(stranger)), Err(BuildError::Signer(stranger)));
     let mut altered = reading(3);
     altered.observed_at_ms += 1;

@@ -15,7 +15,8 @@ pub(super) fn verify(file: &Anchor, block: &Sealed) -> Result<Verified, Refusal>
     same("an anchored value", &file.anchored, &AnchoredFields::from(&event))?;
     let reading = file.reading.to_reading()?;
     // The digest holds chain id and contract, so a reading of another chain has another leaf.
-    let leaf = leaf(&reading, Domain::new(file.chain_id, file.contract).reading(&reading));
+    let digest = Domain::new(file.chain_id, file.contract).reading(&reading);
+    let leaf = leaf(&reading, digest);
     if !verify_path(event.root, leaf, &file.merkle_path, event.count) {
         return Err(Refusal::MerklePath);
     }
@@ -28,6 +29,17 @@ pub(super) fn verify(file: &Anchor, block: &Sealed) -> Result<Verified, Refusal>
             file.contract, event.batch, event.submitter, file.event.log, file.event.transaction
         ),
     ];
+    let mut trusts =
+        vec![format!("that {} is the Windlass contract and its submitters are honest gateways", file.contract)];
+    if let Some(signed) = &file.signed {
+        if !signed.signer.signed(digest, &signed.signature) {
+            return Err(Refusal::Differs("the device's signature"));
+        }
+        checked.push(format!("the device's key {} signed exactly this reading", signed.signer));
+        trusts.push(format!("that {} is the device's registered key", signed.signer));
+    } else {
+        trusts.push("the gateway, that the device sent this payload, at that time, under that sequence".to_owned());
+    }
     checked.extend(block.checked("receipts root", file.event.transaction));
     Ok(Verified {
         settlement: Settlement::Anchor,
@@ -35,16 +47,13 @@ pub(super) fn verify(file: &Anchor, block: &Sealed) -> Result<Verified, Refusal>
         chain_id: Some(file.chain_id),
         contract: file.contract,
         reading: Some(reading),
-        signer: None,
+        signer: file.signed.as_ref().map(|signed| signed.signer),
         block_hash: block.hash,
         block_number: block.header.number,
         timestamp: block.header.timestamp,
         checked,
         block_trust: block.trust(),
-        trusts: vec![
-            format!("that {} is the Windlass contract and its submitters are honest gateways", file.contract),
-            "the gateway, that the device sent this payload, at that time, under that sequence".to_owned(),
-        ],
+        trusts,
     })
 }
 

@@ -2,14 +2,14 @@
 
 use alloy::{
     consensus::Transaction,
-    primitives::{Address, B256, Log, Signature, keccak256},
+    primitives::{Address, B256, Bytes, Log, Signature, keccak256},
 };
-use windlass_reading::{Domain, Reading, Run, Settlement, unpack_run, unpack_single};
+use windlass_reading::{Domain, PublicKey, Reading, Run, Settlement, SignedReading, unpack_run, unpack_single};
 
 use super::{Sealed, Verified, described, same};
 use crate::{
     Refusal,
-    event::{Recorded, SubmittedRun, run_of_log, submitted_run},
+    event::{Recorded, SubmittedReading, run_of_log, submitted_reading, submitted_run},
     file::{Batch, RecordedFields, SignedRun},
 };
 
@@ -40,7 +40,7 @@ pub(super) fn verify(file: &Batch, block: &Sealed) -> Result<Verified, Refusal> 
     if let Some(signed) = &file.signed {
         signature(signed, file, &event, &logs, block)?;
         checked.push(format!(
-            "the run's signature in transaction {} recovers to {} on chain {}",
+            "the signature in transaction {} is by key {} for chain {}",
             signed.transaction, signed.signer, signed.chain_id
         ));
         trusts.push(format!("that {} is the device's registered key", signed.signer));
@@ -87,34 +87,66 @@ fn signature(signed: &SignedRun, file: &Batch, event: &Recorded, logs: &[Log], b
     same("the chain id", &Some(signed.chain_id), &transaction.chain_id())?;
     same("the called contract", &Some(file.contract), &transaction.to())?;
     let log = usize::try_from(file.event.log).map_err(|_| Refusal::Event("Recorded"))?;
-    let run =
-        submitted_run(transaction.input(), run_of_log(logs, log, file.contract)).ok_or(Refusal::Call("record"))?;
-    same("the submitted run", &run.readings, &event.readings)?;
+    let run = Submitted::find(transaction.input(), run_of_log(logs, log, file.contract), event)?;
     same("the run's signature", &signed.signature, &run.signature)?;
-    same("the run's signer", &Some(signed.signer), &recovered(&run, event, signed.chain_id, file.contract))
+    let digest = (run.digest)(&Domain::new(signed.chain_id, file.contract));
+    if is_signed(&signed.signer, digest, &run.signature) { Ok(()) } else { Err(Refusal::Differs("the run's signer")) }
 }
 
-/// Who signed `run`, with the sequence and epoch that the event reports for it.
-pub(crate) fn recovered(run: &SubmittedRun, event: &Recorded, chain_id: u64, contract: Address) -> Option<Address> {
-    let submitted = (run.device, run.epoch, run.firstSequence, run.count);
-    if submitted != (event.device, event.epoch, event.firstSequence, event.count) {
-        return None;
+/// What a call submitted, and an event then recorded: a run, or one reading.
+pub(crate) struct Submitted {
+    /// What was signed, in a domain.
+    pub(crate) digest: Box<dyn Fn(&Domain) -> B256>,
+    pub(crate) signature: Bytes,
+}
+
+impl Submitted {
+    /// The item at `index` of the call, if it is what `event` reports.
+    pub(crate) fn find(calldata: &Bytes, index: usize, event: &Recorded) -> Result<Self, Refusal> {
+        if event.readings.first() == Some(&SINGLE) {
+            Self::reading(calldata, index, event)
+        } else {
+            Self::run(calldata, index, event)
+        }
     }
-    let digest = Domain::new(chain_id, contract).run(&Run {
-        device: run.device,
-        epoch: run.epoch,
-        firstSequence: run.firstSequence,
-        count: run.count,
-        readingsHash: keccak256(&run.readings),
-    });
-    recover(&run.signature, digest)
+
+    fn run(calldata: &Bytes, index: usize, event: &Recorded) -> Result<Self, Refusal> {
+        let run = submitted_run(calldata, index).ok_or(Refusal::Call("record"))?;
+        same("the submitted run", &run.readings, &event.readings)?;
+        let submitted = (run.device, run.epoch, run.firstSequence, run.count);
+        same("the submitted run", &submitted, &(event.device, event.epoch, event.firstSequence, event.count))?;
+        let signed = Run {
+            device: run.device,
+            epoch: run.epoch,
+            firstSequence: run.firstSequence,
+            count: run.count,
+            readingsHash: keccak256(&run.readings),
+        };
+        Ok(Self { digest: Box::new(move |domain| domain.run(&signed)), signature: run.signature })
+    }
+
+    fn reading(calldata: &Bytes, index: usize, event: &Recorded) -> Result<Self, Refusal> {
+        let SubmittedReading { device, epoch, sequence, observedAt, payload, signature } =
+            submitted_reading(calldata, index).ok_or(Refusal::Call("recordSigned"))?;
+        let submitted = (device, epoch, sequence, 1);
+        same("the submitted reading", &submitted, &(event.device, event.epoch, event.firstSequence, event.count))?;
+        let recorded = unpack_single(&event.readings).map_err(Refusal::Packing)?;
+        same("the submitted reading", &(observedAt, payload.to_vec()), &recorded)?;
+        let signed = SignedReading { device, epoch, sequence, observedAt, payload };
+        Ok(Self { digest: Box::new(move |domain| domain.signed(&signed)), signature })
+    }
 }
 
-fn recover(signature: &[u8], digest: B256) -> Option<Address> {
-    let signature = match signature.len() {
-        // EIP-2098: the parity in the top bit of s.
-        64 => Signature::from_erc2098(signature),
-        _ => Signature::from_raw(signature).ok()?,
-    };
-    signature.recover_address_from_prehash(&digest).ok()
+/// Whether the contract takes `signature` as this key's. It refuses a high s, and so does this.
+pub(crate) fn is_signed(key: &PublicKey, digest: B256, signature: &[u8]) -> bool {
+    match signature.len() {
+        64 => key.signed(digest, signature),
+        65 => key.address().is_some_and(|signer| recovered(digest, signature) == Some(signer)),
+        _ => false,
+    }
+}
+
+/// Who signed, by the long form of a signature with an address's key.
+fn recovered(digest: B256, signature: &[u8]) -> Option<Address> {
+    Signature::from_raw(signature).ok()?.recover_address_from_prehash(&digest).ok()
 }

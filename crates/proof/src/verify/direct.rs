@@ -41,7 +41,7 @@ pub(super) fn verify(file: &Direct, block: &Sealed) -> Result<Verified, Refusal>
         chain_id: Some(file.chain_id),
         contract: file.contract,
         reading: None,
-        signer: Some(signer),
+        signer: Some(signer.into()),
         block_hash: block.hash,
         block_number: block.header.number,
         timestamp: block.header.timestamp,

@@ -61,7 +61,8 @@ async fn keys(journal: &Sqlite, row: &DeviceRow, matter: bool) -> anyhow::Result
 /// The device as the config has it, as if nobody had heard of it before.
 fn fresh(config: &Config, device: &Device, custody: Option<&Custody>) -> anyhow::Result<DeviceRow> {
     let custodial = device.custodial();
-    let held = device.key.as_ref().map_or(Ok(None), KeySpec::held).map_err(|e| anyhow!("devices.{}: {e}", device.id))?;
+    let held =
+        device.key.as_ref().map_or(Ok(None), KeySpec::held).map_err(|e| anyhow!("devices.{}: {e}", device.id))?;
     let address = custodial.zip(custody).and_then(|(index, custody)| custody.address(index));
     Ok(DeviceRow {
         device: device.id.clone(),
@@ -98,12 +99,7 @@ async fn has_readings(journal: &Sqlite, device: &DeviceId) -> anyhow::Result<boo
 }
 
 /// The device actors' directory.
-pub(super) fn directory(
-    config: &Config,
-    journal: &Sqlite,
-    custody: Option<Custody>,
-    specs: Vec<Spec>,
-) -> Directory {
+pub(super) fn directory(config: &Config, journal: &Sqlite, custody: Option<Custody>, specs: Vec<Spec>) -> Directory {
     let journal: Arc<dyn Journal> = Arc::new(journal.clone());
     let (asked, chain_id) = (config.clone(), config.chain.chain_id);
     let domain = Arc::new(move || deployment::contract(&asked).map(|contract| Domain::new(chain_id, contract)));

@@ -14,7 +14,9 @@ pub(super) enum Refusal {
     )]
     Settlement,
     /// The account owns the contract that holds the values.
-    #[error("its key changed, but direct settlement is bound to its account. Give the device a new id, or restore the key")]
+    #[error(
+        "its key changed, but direct settlement is bound to its account. Give the device a new id, or restore the key"
+    )]
     Account,
     /// The index is the old one, so it is the mnemonic that changed.
     #[error("another mnemonic gives another key at index {0}; restore the mnemonic (a rotation names another index)")]

@@ -114,7 +114,10 @@ impl Device {
         let mut devices = block_on(async { Ok(journal.devices().await?) })?;
         devices.truncate(options.limit().unwrap_or(usize::MAX));
         let rows: Vec<_> = devices.iter().map(rows::device).collect();
-        options.print(&["device", "format", "settlement", "epoch", "kind", "registered", "revoked", "address", "barcode"], &rows)
+        options.print(
+            &["device", "format", "settlement", "epoch", "kind", "registered", "revoked", "address", "barcode"],
+            &rows,
+        )
     }
 }
 

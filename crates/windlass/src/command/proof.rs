@@ -2,12 +2,18 @@
 
 use std::{fs, path::PathBuf};
 
-use alloy::{eips::BlockNumberOrTag, primitives::B256};
+use alloy::{
+    eips::BlockNumberOrTag,
+    primitives::{B256, U256},
+    rpc::types::Filter,
+    sol_types::SolEvent,
+};
 use anyhow::{Context, bail};
 use clap::Args;
 use windlass_chain::Nodes;
+use windlass_contract::Windlass;
 use windlass_proof::{ProofFile, Refusal, Verified, verify};
-use windlass_reading::DeviceId;
+use windlass_reading::{DeviceId, PublicKey};
 
 use super::{FAILED, OK, PENDING, WithJournal, block_on, line};
 use crate::{deployment, prove::Prover};
@@ -73,8 +79,8 @@ pub(super) struct Verify {
 
 /// How a verification ended.
 enum Verdict {
-    /// The proof holds; with the node's word, if one was asked.
-    Verified(Box<Verified>, Option<String>),
+    /// The proof holds; with the node's words, if one was asked.
+    Verified(Box<Verified>, Vec<String>),
     Pending,
     Refused {
         reason: &'static str,
@@ -104,9 +110,9 @@ impl Verify {
             Err(Refusal::Pending) => return Ok(Verdict::Pending),
             Err(refusal) => return Ok(Verdict::Refused { reason: refusal.reason(), detail: refusal.to_string() }),
         };
-        let Some(url) = &self.rpc else { return Ok(Verdict::Verified(Box::new(verified), None)) };
+        let Some(url) = &self.rpc else { return Ok(Verdict::Verified(Box::new(verified), Vec::new())) };
         Ok(match block_on(ask(url, &verified))? {
-            Ok(text) => Verdict::Verified(Box::new(verified), Some(text)),
+            Ok(words) => Verdict::Verified(Box::new(verified), words),
             Err(detail) => Verdict::Refused { reason: "node", detail },
         })
     }
@@ -114,7 +120,7 @@ impl Verify {
     fn print(&self, verdict: &Verdict) -> anyhow::Result<()> {
         let file = self.file.display();
         let (verified, node) = match verdict {
-            Verdict::Verified(verified, node) => (verified, node.as_deref()),
+            Verdict::Verified(verified, node) => (verified, node),
             Verdict::Pending => {
                 return line(&format!("{file}: PENDING. The file says that the reading is not on chain yet."));
             }
@@ -126,32 +132,60 @@ impl Verify {
             line(&format!("  reading   {} of {}: {payload}", reading.sequence, reading.device))?;
         }
         line(&format!("  block     {} {}", verified.block_number, verified.block_hash))?;
-        for checked in verified.checked.iter().map(String::as_str).chain(node) {
+        for checked in verified.checked.iter().chain(node) {
             line(&format!("  checked   {checked}"))?;
         }
-        for trust in trusts(verified, node.is_some()) {
+        for trust in trusts(verified, !node.is_empty()) {
             line(&format!("  you trust {trust}"))?;
         }
         Ok(())
     }
 }
 
-/// What is left to trust. A node that has the block answers for its hash, and for nothing else.
+/// What is left to trust. A node that has the block answers for its hash, and for the registry that it was asked about.
 fn trusts(verified: &Verified, asked_node: bool) -> Vec<&str> {
-    let block =
-        if asked_node { "the node that you asked, for which chain is canonical" } else { &verified.block_trust };
-    std::iter::once(block).chain(verified.trusts.iter().map(String::as_str)).collect()
+    let block = if asked_node {
+        "the node that you asked, for which chain is canonical and for what the contract registered"
+    } else {
+        &verified.block_trust
+    };
+    let registry =
+        format!("that {} is the device's registered key", verified.signer.map_or_else(String::new, |k| k.to_string()));
+    let rest = verified.trusts.iter().filter(|trust| !(asked_node && **trust == registry));
+    std::iter::once(block).chain(rest.map(String::as_str)).collect()
+}
+
+/// Whether the contract registered the key that signed a reading, for the reading's epoch. `None` where nothing was signed
+/// that the registry has a say in.
+async fn registered(nodes: &Nodes, verified: &Verified) -> anyhow::Result<Result<Option<String>, String>> {
+    let (Some(reading), Some(signer)) = (&verified.reading, verified.signer) else { return Ok(Ok(None)) };
+    let filter = Filter::new()
+        .address(verified.contract)
+        .event_signature(Windlass::Registered::SIGNATURE_HASH)
+        .topic1(reading.device.hash())
+        .topic2(B256::from(U256::from(reading.epoch)))
+        .from_block(0u64);
+    let logs = nodes.logs(&filter).await?;
+    let event = logs.first().and_then(|log| Windlass::Registered::decode_log_data(&log.inner.data).ok());
+    let (device, epoch, contract) = (&reading.device, reading.epoch, verified.contract);
+    Ok(match event {
+        Some(event) if PublicKey::from_bytes(&event.key) == Ok(signer) => {
+            Ok(Some(format!("{contract} registered {signer} as the key of {device} for epoch {epoch}")))
+        }
+        Some(event) => Err(format!("{contract} registered another key of {device} for epoch {epoch}: {}", event.key)),
+        None => Err(format!("{contract} registered no key of {device} for epoch {epoch}")),
+    })
 }
 
 fn as_json(verdict: &Verdict) -> serde_json::Value {
     let (verified, node) = match verdict {
-        Verdict::Verified(verified, node) => (verified, node.as_deref()),
+        Verdict::Verified(verified, node) => (verified, node),
         Verdict::Pending => return serde_json::json!({ "verified": false, "reason": "pending" }),
         Verdict::Refused { reason, detail } => {
             return serde_json::json!({ "verified": false, "reason": reason, "detail": detail });
         }
     };
-    let checked: Vec<_> = verified.checked.iter().map(String::as_str).chain(node).collect();
+    let checked: Vec<_> = verified.checked.iter().chain(node).collect();
     serde_json::json!({
         "verified": true,
         "settlement": verified.settlement.as_str(),
@@ -164,12 +198,13 @@ fn as_json(verdict: &Verdict) -> serde_json::Value {
         "block": verified.block_number,
         "block_hash": verified.block_hash,
         "checked": checked,
-        "trusts": trusts(verified, node.is_some()),
+        "trusts": trusts(verified, !node.is_empty()),
     })
 }
 
-/// Asks a node whether the proof's block is on its canonical chain.
-async fn ask(url: &str, verified: &Verified) -> anyhow::Result<Result<String, String>> {
+/// Asks a node whether the proof's block is on its canonical chain, and whether the contract there registered the key that
+/// signed.
+async fn ask(url: &str, verified: &Verified) -> anyhow::Result<Result<Vec<String>, String>> {
     let config = windlass_chain::Config { rpc: vec![url.to_owned()], ..windlass_chain::Config::default() };
     let nodes = Nodes::new(&config)?;
     let chain_id = nodes.chain_id().await?;
@@ -182,7 +217,8 @@ async fn ask(url: &str, verified: &Verified) -> anyhow::Result<Result<String, St
     let found = nodes.block_at(BlockNumberOrTag::Number(number)).await?;
     Ok(match found {
         Some(block) if block.hash == verified.block_hash => {
-            Ok(format!("the node has this block at height {number} of its canonical chain {chain_id}"))
+            let block = format!("the node has this block at height {number} of its canonical chain {chain_id}");
+            registered(&nodes, verified).await?.map(|key| std::iter::once(block).chain(key).collect())
         }
         Some(block) => Err(format!("the node has another block at height {number}: {}", block.hash)),
         None => Err(format!("the node has no block {number}")),

@@ -1,0 +1,129 @@
+//! Proofs of readings that devices signed themselves.
+
+use alloy::{primitives::Bytes, sol_types::SolCall};
+use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner};
+use windlass_reading::{Domain, PublicKey, Reading};
+
+use super::block::{
+    CHAIN, CONTRACT, INDEX, anchor_evidence, anchor_file, evidence, log, reading, receipt, signature, transaction,
+};
+use crate::{
+    BuildError, Evidence, ProofFile, Refusal,
+    event::{Recorded, SubmittedReading, recordSignedCall},
+    verify,
+};
+
+fn p256() -> (SigningKey, PublicKey) {
+    let key = SigningKey::from_slice(&[9; 32]).unwrap();
+    let point = key.verifying_key().to_encoded_point(false);
+    (key, PublicKey::from_bytes(&point.as_bytes()[1..]).unwrap())
+}
+
+fn signed_by_p256(reading: &Reading) -> Bytes {
+    let (key, public) = p256();
+    let digest = Domain::new(CHAIN, CONTRACT).reading(reading);
+    let raw: Signature = key.sign_prehash(digest.as_slice()).unwrap();
+    public.verified(digest, &raw.to_bytes()).unwrap().to_vec().into()
+}
+
+fn secp256k1(reading: &Reading) -> (PublicKey, Bytes) {
+    let digest = Domain::new(CHAIN, CONTRACT).reading(reading);
+    let signature = signature(digest);
+    let signer = signature.recover_address_from_prehash(&digest).unwrap();
+    (signer.into(), signature.as_erc2098().to_vec().into())
+}
+
+fn submitted(reading: &Reading, signature: Bytes) -> SubmittedReading {
+    SubmittedReading {
+        device: reading.device.hash(),
+        epoch: reading.epoch,
+        sequence: reading.sequence,
+        observedAt: reading.observed_at_ms,
+        payload: reading.payload.clone().into(),
+        signature,
+    }
+}
+
+/// What `recordSigned` emits for it.
+fn recorded(reading: &Reading) -> Recorded {
+    let packed = [&[2][..], &reading.observed_at_ms.to_be_bytes(), &reading.payload].concat();
+    Recorded {
+        device: reading.device.hash(),
+        epoch: reading.epoch,
+        firstSequence: reading.sequence,
+        count: 1,
+        readings: packed.into(),
+    }
+}
+
+/// A block in which two readings were recorded, each with its device's signature.
+fn recorded_evidence(signatures: [Bytes; 2]) -> Evidence {
+    let readings = [reading(3), reading(4)];
+    let logs = readings.iter().map(|r| log(&recorded(r))).collect();
+    let readings = readings.iter().zip(signatures).map(|(r, signature)| submitted(r, signature)).collect();
+    evidence(&transaction(CHAIN, recordSignedCall { readings }.abi_encode()), receipt(true, logs))
+}
+
+fn refused(file: &ProofFile) -> Refusal {
+    verify(file.to_json().unwrap().as_bytes(), None).unwrap_err()
+}
+
+#[test]
+fn an_anchored_reading_shows_the_signature_of_its_device() {
+    for (signer, signature) in [secp256k1(&reading(3)), (p256().1, signed_by_p256(&reading(3)))] {
+        let file = anchor_evidence().attested(anchor_file(), signer, signature).unwrap();
+        let verified = verify(file.to_json().unwrap().as_bytes(), None).unwrap();
+        assert_eq!(verified.signer, Some(signer));
+        assert!(!verified.trusts.iter().any(|t| t.contains("the gateway, that the device sent")));
+        assert!(verified.trusts.iter().any(|t| t.contains(&signer.to_string())));
+    }
+}
+
+#[test]
+fn a_signature_of_another_reading_key_or_form_is_refused() {
+    let (signer, signature) = secp256k1(&reading(3));
+    let foreign = secp256k1(&reading(4)).1;
+    let (_, stranger) = p256();
+    for (signer, signature) in [(signer, foreign), (stranger, signature.clone())] {
+        let built = anchor_evidence().attested(anchor_file(), signer, signature);
+        assert!(
+            matches!(built, Err(BuildError::Unverifiable(Refusal::Differs("the device's signature")))),
+            "{built:?}"
+        );
+    }
+    // The longer spelling of the same signature: a value has one.
+    let raw = alloy::primitives::Signature::from_erc2098(&signature).as_bytes();
+    let ProofFile::Anchor(mut file) = anchor_evidence().attested(anchor_file(), signer, signature).unwrap() else {
+        panic!("an anchor")
+    };
+    file.signed.as_mut().unwrap().signature = raw.to_vec().into();
+    assert_eq!(refused(&ProofFile::Anchor(file)), Refusal::Differs("the device's signature"));
+}
+
+#[test]
+fn a_recorded_signed_reading_shows_its_signer_of_either_kind() {
+    let (address, by_address) = secp256k1(&reading(3));
+    let evidence = recorded_evidence([by_address, signed_by_p256(&reading(4))]);
+    for (reading, signer) in [(reading(3), address), (reading(4), p256().1)] {
+        let file = evidence.batch(INDEX, CONTRACT, &reading, Some(signer)).unwrap();
+        let verified = verify(file.to_json().unwrap().as_bytes(), None).unwrap();
+        assert_eq!((verified.signer, verified.chain_id, verified.reading), (Some(signer), Some(CHAIN), Some(reading)));
+    }
+    assert!(evidence.batch(INDEX, CONTRACT, &reading(3), None).is_ok());
+    assert_eq!(evidence.batch(INDEX, CONTRACT, &reading(3), Some(p256().1)), Err(BuildError::Signer(p256().1)));
+}
+
+#[test]
+fn a_stated_signer_or_signature_of_another_reading_is_refused() {
+    let (address, by_address) = secp256k1(&reading(3));
+    let evidence = recorded_evidence([by_address, signed_by_p256(&reading(4))]);
+    let ProofFile::Batch(file) = evidence.batch(INDEX, CONTRACT, &reading(3), Some(address)).unwrap() else {
+        panic!("a batch")
+    };
+    let mut other = file.clone();
+    other.signed.as_mut().unwrap().signer = p256().1;
+    assert_eq!(refused(&ProofFile::Batch(other)), Refusal::Differs("the run's signer"));
+    let mut other = file;
+    other.signed.as_mut().unwrap().signature = signed_by_p256(&reading(4));
+    assert_eq!(refused(&ProofFile::Batch(other)), Refusal::Differs("the run's signature"));
+}
