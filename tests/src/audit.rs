@@ -9,7 +9,7 @@ use alloy::{
 use serde_json::{Value, json};
 use windlass_contract::{Barcode, Windlass};
 use windlass_proof::Tree;
-use windlass_reading::{DeviceId, Domain, Reading, leaf, unpack_run};
+use windlass_reading::{DeviceId, Domain, Reading, leaf, unpack_run, unpack_single};
 
 use crate::{Site, rpc};
 
@@ -60,15 +60,22 @@ fn reading(row: &Value) -> Reading {
     }
 }
 
+/// What an event recorded: a run that was packed off chain, or one reading that its device signed.
+fn unpack(event: &Windlass::Recorded, device: DeviceId) -> Vec<Reading> {
+    let (epoch, sequence) = (event.epoch, event.firstSequence);
+    if let (Ok((observed_at_ms, payload)), 1) = (unpack_single(&event.readings), event.count) {
+        return vec![Reading { device, epoch, sequence, observed_at_ms, payload }];
+    }
+    unpack_run(&event.readings, &device, epoch, sequence, event.count).unwrap()
+}
+
 fn bytes(value: &Value) -> Bytes {
     hex::decode(value.as_str().unwrap()).unwrap().into()
 }
 
 impl Chain {
     fn new(site: &Site) -> Self {
-        let text = std::fs::read_to_string(site.path("data/deployment.json")).unwrap();
-        let deployment: Value = serde_json::from_str(&text).unwrap();
-        let contract: Address = deployment["address"].as_str().unwrap().parse().unwrap();
+        let contract = site.contract();
         Self { port: site.rpc, contract, domain: Domain::new(31337, contract) }
     }
 
@@ -118,7 +125,7 @@ impl Chain {
                 .filter(|r| (event.firstSequence..*first).contains(&r.sequence))
                 .collect();
             let device = mine[0].device.clone();
-            let unpacked = unpack_run(&event.readings, &device, event.epoch, event.firstSequence, event.count).unwrap();
+            let unpacked = unpack(&event, device);
             assert_eq!(unpacked, mine, "recorded readings differ from the journal's");
         }
         assert_eq!(seen, expected, "recorded readings");

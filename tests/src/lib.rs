@@ -16,6 +16,7 @@ mod devices;
 mod mqtt;
 mod pool;
 mod program;
+mod signing;
 mod site;
 mod web;
 
@@ -24,5 +25,6 @@ pub use devices::{exact, stubborn};
 pub use mqtt::{Client, Protocol};
 pub use pool::{Fault, Moment, Of, Pool};
 pub use program::{Program, anvil, cpu, node_modules, resident_kib, scanner, windlass};
+pub use signing::{Held, SigningDevice};
 pub use site::{SECRET, Site, free_ports, until};
 pub use web::{get, rpc};

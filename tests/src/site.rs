@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use alloy::primitives::Address;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -192,6 +193,18 @@ max_wait = "300ms"
             .current_dir(self.dir.path())
             .output()
             .unwrap()
+    }
+
+    /// `windlass verify` of a file of the site.
+    pub fn verify(&self, file: &str, options: &[&str]) -> Output {
+        Command::new(windlass()).args(["verify", file]).args(options).current_dir(self.dir.path()).output().unwrap()
+    }
+
+    /// The contract that the gateway settles on.
+    pub fn contract(&self) -> Address {
+        let text = fs::read_to_string(self.path("data/deployment.json")).unwrap();
+        let deployment: Value = serde_json::from_str(&text).unwrap();
+        deployment["address"].as_str().unwrap().parse().unwrap()
     }
 
     /// SIGHUP.

@@ -1,0 +1,189 @@
+//! Devices that hold their own keys, and what becomes of keys: signed readings, rotation, revocation.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use serde_json::{Value, json};
+use windlass_tests::{Client, Protocol, SECRET, SigningDevice, Site, assert_consistent, until};
+
+fn client(site: &Site, id: &str) -> Client {
+    let (client, code) = Client::connect(site.mqtt, Protocol::V5, id, Some((id, SECRET)));
+    assert_eq!(code, Some(0), "{id}");
+    client
+}
+
+fn publish(client: &mut Client, id: &str, payload: &[u8], packet_id: u16) -> Option<u8> {
+    client.publish_and_wait(&format!("devices/{id}/readings"), payload, packet_id, false)
+}
+
+/// A site with these devices and one whose key the gateway holds; everything runs and the devices know the contract.
+fn site(devices: &mut [(SigningDevice, &str)]) -> Site {
+    let mut listed: Vec<_> = devices.iter().map(|(device, settlement)| (device.id, *settlement, "signed")).collect();
+    listed.push(("c-1", "batch", "digits"));
+    let mut site = Site::new(&listed);
+    for (index, (device, _)) in devices.iter().enumerate() {
+        site.edit_config(&format!("key = {{ custodial = {index} }}"), &device.spec());
+    }
+    site.start_node();
+    site.deploy();
+    devices.iter_mut().for_each(|(device, _)| device.learn(&site));
+    site.start();
+    site.until_ready();
+    site
+}
+
+/// Makes the proof, has it verified with the node's help, and gives the answer.
+fn proved(site: &Site, device: &str, sequence: u64) -> Value {
+    let made = site.command(&["prove", device, &sequence.to_string(), "-o", "proof.windlass.json"]);
+    assert!(made.status.success(), "{made:?}");
+    let node = format!("http://127.0.0.1:{}", site.rpc);
+    let answer = site.verify("proof.windlass.json", &["--rpc", &node, "--json"]);
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stdout));
+    serde_json::from_slice(&answer.stdout).unwrap()
+}
+
+#[test]
+fn readings_that_devices_sign_are_settled_and_proved_with_their_signatures() {
+    let mut devices = [
+        (SigningDevice::secp256k1("s-1", 3), "batch"),
+        (SigningDevice::p256("s-2", 4), "batch"),
+        (SigningDevice::p256("s-3", 5), "anchor"),
+        (SigningDevice::secp256k1("s-4", 6), "anchor"),
+    ];
+    let mut site = site(&mut devices);
+    let mut acknowledged = Vec::new();
+    for sequence in 1..=3 {
+        for (device, _) in &devices {
+            let payload = format!("{}-{sequence}", device.id);
+            let mut session = client(&site, device.id);
+            let envelope = device.envelope(sequence, &payload);
+            assert_eq!(publish(&mut session, device.id, &envelope, 1), Some(0));
+            // The same number again is the same reading, however it comes.
+            assert_eq!(publish(&mut session, device.id, &envelope, 2), Some(0));
+            acknowledged.push((device.id.to_owned(), payload));
+        }
+        assert_eq!(publish(&mut client(&site, "c-1"), "c-1", b"42", 1), Some(0));
+        acknowledged.push(("c-1".to_owned(), "42".to_owned()));
+        if sequence == 2 {
+            site.kill();
+            site.start();
+        }
+    }
+    site.until_final(15);
+    assert_consistent(&site, &acknowledged);
+    for (device, _) in &devices {
+        let answer = proved(&site, device.id, 2);
+        assert_eq!(answer["signer"], device.public().to_string(), "{answer}");
+        let trusts = answer["trusts"].to_string();
+        assert!(!trusts.contains("is the device's registered key") && !trusts.contains("device sent"), "{trusts}");
+        assert!(answer["checked"].to_string().contains("registered"), "{answer}");
+    }
+    proved(&site, "c-1", 3);
+    assert_eq!(site.metric("windlass_p256_precompile"), 1.0);
+}
+
+#[test]
+fn what_a_device_did_not_sign_so_is_refused_told_and_kept() {
+    let mut devices = [(SigningDevice::p256("s-1", 3), "batch")];
+    let mut site = site(&mut devices);
+    let [(device, _)] = devices;
+    let stranger = SigningDevice { domain: device.domain.clone(), ..SigningDevice::p256("s-1", 9) };
+    let later = SigningDevice { epoch: 2, domain: device.domain.clone(), ..SigningDevice::p256("s-1", 3) };
+    let elsewhere = SigningDevice::p256("s-1", 3);
+    let mut session = client(&site, "s-1");
+    session.subscribe("devices/s-1/errors").unwrap();
+    assert_eq!(publish(&mut session, "s-1", &device.envelope(1, "one"), 1), Some(0));
+    for (reason, envelope) in [
+        ("bad_signature", stranger.envelope(2, "two")),
+        ("bad_signature", elsewhere.envelope(2, "two")),
+        ("wrong_epoch", later.envelope(2, "two")),
+        ("sequence_gap", device.envelope(3, "three")),
+        ("sequence_reused", device.envelope(1, "other")),
+        ("bad_envelope", b"4006381333931".to_vec()),
+    ] {
+        assert_eq!(publish(&mut session, "s-1", &envelope, 2), Some(0x99), "{reason}");
+        let (_, told) = session.message().unwrap();
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!(told["reason"], reason);
+        assert_eq!(site.rows(&["quarantine", "list"]).last().unwrap()["reason"], reason);
+    }
+    // None of it stands in the way of the right one, before or after a crash.
+    site.kill();
+    site.start();
+    let mut session = client(&site, "s-1");
+    assert_eq!(publish(&mut session, "s-1", &device.envelope(1, "one"), 3), Some(0), "a repeat from before the crash");
+    assert_eq!(publish(&mut session, "s-1", &device.envelope(1, "other"), 4), Some(0x99));
+    assert_eq!(publish(&mut session, "s-1", &device.envelope(2, "two"), 5), Some(0));
+    site.until_final(2);
+    assert_consistent(&site, &["one", "two"].map(|p| ("s-1".into(), p.into())));
+}
+
+#[test]
+fn a_key_is_rotated_without_a_hole_and_both_keys_readings_are_proved() {
+    let mut devices = [(SigningDevice::secp256k1("s-1", 3), "batch")];
+    let mut site = site(&mut devices);
+    let [(mut device, _)] = devices;
+    let mut held = client(&site, "s-1");
+    let mut custodial = client(&site, "c-1");
+    assert_eq!(publish(&mut held, "s-1", &device.envelope(1, "one"), 1), Some(0));
+    assert_eq!(publish(&mut custodial, "c-1", b"1", 1), Some(0));
+    // Both at once: from a key in the device to one in a secure element, and to another index of the gateway's.
+    let next = SigningDevice { epoch: 2, domain: device.domain.clone(), ..SigningDevice::p256("s-1", 4) };
+    site.edit_config(&device.spec(), &next.spec());
+    site.edit_config("custodial = 1", "custodial = 8");
+    let old = std::mem::replace(&mut device, next);
+    site.hangup();
+    until("the new keys are in use", || site.rows(&["device", "list"]).iter().all(|d| d["epoch"] == 2).then_some(()));
+    assert_eq!(publish(&mut held, "s-1", &old.envelope(2, "two"), 2), Some(0x99));
+    assert_eq!(publish(&mut held, "s-1", &device.envelope(2, "two"), 3), Some(0));
+    assert_eq!(publish(&mut custodial, "c-1", b"2", 2), Some(0));
+    site.kill();
+    site.start();
+    site.until_final(4);
+    assert_consistent(
+        &site,
+        &[("s-1", "one"), ("s-1", "two"), ("c-1", "1"), ("c-1", "2")].map(|(d, p)| (d.into(), p.into())),
+    );
+    let epochs: Vec<_> = site.readings().iter().map(|r| (r["sequence"].clone(), r["epoch"].clone())).collect();
+    assert!(epochs.iter().all(|(sequence, epoch)| sequence == epoch), "{epochs:?}");
+    assert_eq!(proved(&site, "s-1", 1)["signer"], old.public().to_string());
+    assert_eq!(proved(&site, "s-1", 2)["signer"], device.public().to_string());
+    assert_ne!(proved(&site, "c-1", 1)["signer"], proved(&site, "c-1", 2)["signer"]);
+    // A key that was replaced does not come back.
+    site.edit_config("custodial = 8", "custodial = 1");
+    site.hangup();
+    until("the old key is refused", || (site.metric("windlass_config_stale") == 1.0).then_some(()));
+    assert!(site.log().contains("its key was replaced before"));
+}
+
+#[test]
+fn a_revoked_device_is_cut_off_and_ended_on_chain_after_its_last_reading() {
+    let mut devices = [(SigningDevice::p256("s-1", 3), "batch")];
+    let mut site = site(&mut devices);
+    let [(device, _)] = devices;
+    let mut held = client(&site, "s-1");
+    let mut custodial = client(&site, "c-1");
+    assert_eq!(publish(&mut held, "s-1", &device.envelope(1, "one"), 1), Some(0));
+    assert_eq!(publish(&mut custodial, "c-1", b"1", 1), Some(0));
+    site.edit_config("id = \"s-1\"", "revoked = true\nid = \"s-1\"");
+    site.edit_config("id = \"c-1\"", "revoked = true\nid = \"c-1\"");
+    site.hangup();
+    for session in [&mut held, &mut custodial] {
+        assert_eq!(session.read().map(|(first, body)| (first, body[0])), Some((0xE0, 0x98)));
+    }
+    // What was acknowledged is settled, by a gateway that starts with both of them revoked.
+    site.kill();
+    site.start();
+    site.until_final(2);
+    assert_consistent(&site, &[("s-1", "one"), ("c-1", "1")].map(|(d, p)| (d.into(), p.into())));
+    let (_, code) = Client::connect(site.mqtt, Protocol::V5, "s-1", Some(("s-1", SECRET)));
+    assert_eq!(code, Some(0x86));
+    until("both are revoked on chain", || {
+        let ended = site.rows(&["attempts"]).iter().filter(|t| t["kind"] == "revoke" && t["state"] == "final").count();
+        (ended == 2).then_some(())
+    });
+    assert!(site.rows(&["device", "list"]).iter().all(|d| d["revoked"] == json!(true)));
+    // There is no way back.
+    site.edit_config("revoked = true\n", "");
+    site.hangup();
+    until("it stays revoked", || (site.metric("windlass_config_stale") == 1.0).then_some(()));
+    assert!(site.log().contains("it was revoked, which is for ever"));
+}
