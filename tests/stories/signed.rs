@@ -131,7 +131,10 @@ fn a_key_is_rotated_without_a_hole_and_both_keys_readings_are_proved() {
     site.edit_config("custodial = 1", "custodial = 8");
     let old = std::mem::replace(&mut device, next);
     site.hangup();
-    until("the new keys are in use", || site.rows(&["device", "list"]).iter().all(|d| d["epoch"] == 2).then_some(()));
+    until("the new keys are in use", || {
+        let known = site.rows(&["device", "list"]).iter().all(|d| d["epoch"] == 2);
+        (known && site.metric("windlass_reloads_total{outcome=\"done\"}") >= 1.0).then_some(())
+    });
     assert_eq!(publish(&mut held, "s-1", &old.envelope(2, "two"), 2), Some(0x99));
     assert_eq!(publish(&mut held, "s-1", &device.envelope(2, "two"), 3), Some(0));
     assert_eq!(publish(&mut custodial, "c-1", b"2", 2), Some(0));
