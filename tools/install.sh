@@ -63,6 +63,7 @@ demo) command -v anvil >/dev/null || npm_packages contracts "the contracts' npm 
 test)
     npm_packages contracts "the contracts' npm packages"
     npm_packages tests/clients "the JavaScript client of the tests"
+    npm_packages docs/examples "the examples' npm packages"
     debian_packages
     python_packages
     ;;

@@ -38,7 +38,15 @@ pub(crate) fn run(plan: &Plan) -> Result<usize, String> {
             let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| contradiction(site)));
             match told.ok().flatten() {
                 Some(text) => Err(text),
-                None => std::panic::resume_unwind(panic),
+                None => {
+                    let waits = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| what_waits(site)));
+                    eprintln!(
+                        "seed {}: {}",
+                        plan.seed,
+                        waits.unwrap_or_else(|_| "the gateway or the node is gone".into())
+                    );
+                    std::panic::resume_unwind(panic)
+                }
             }
         }
     }
@@ -170,4 +178,28 @@ fn contradiction(site: &Site) -> Option<String> {
             format!("nonce {nonce} is in canonical block {}, and the account's count is {count}", row["block"])
         })
     })
+}
+
+/// For whoever looks into a case that did not end: each account's first transaction that the node does not count, in the
+/// journal's words and in the node's.
+fn what_waits(site: &Site) -> String {
+    let mut told = Vec::new();
+    let mut rows = site.rows(&["attempts"]);
+    rows.sort_by_key(|row| (row["account"].to_string(), row["nonce"].as_u64()));
+    rows.dedup_by_key(|row| row["account"].to_string() + &row["nonce"].to_string());
+    for row in rows {
+        let count = rpc(site.rpc, "eth_getTransactionCount", json!([row["account"], "latest"])).unwrap_or_default();
+        if json!(format!("{:#x}", row["nonce"].as_u64().unwrap())) != count {
+            continue;
+        }
+        let receipt = rpc(site.rpc, "eth_getTransactionReceipt", json!([row["tx"]])).unwrap_or_default();
+        let at = rpc(site.rpc, "eth_getBlockByNumber", json!([receipt["blockNumber"], false])).unwrap_or_default();
+        let head = rpc(site.rpc, "eth_blockNumber", json!([])).unwrap_or_default();
+        told.push(format!(
+            "the node counts {count} of {}, its head is {head}; the journal has {row}; the node's receipt is in {} {}, its \
+             block there is {}",
+            row["account"], receipt["blockNumber"], receipt["blockHash"], at["hash"]
+        ));
+    }
+    told.join("\n")
 }

@@ -30,6 +30,13 @@ fn site(devices: &mut [(SigningDevice, &str)]) -> Site {
     site
 }
 
+/// docs/examples/device.mjs, with its state in the site.
+fn example(site: &Site, state: &str, arguments: &[&str]) -> std::process::Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/device.mjs");
+    let state = site.path(state).display().to_string();
+    std::process::Command::new("node").args([script, "--state", &state]).args(arguments).output().unwrap()
+}
+
 /// Makes the proof, has it verified with the node's help, and gives the answer.
 fn proved(site: &Site, device: &str, sequence: u64) -> Value {
     let made = site.command(&["prove", device, &sequence.to_string(), "-o", "proof.windlass.json"]);
@@ -81,6 +88,50 @@ fn readings_that_devices_sign_are_settled_and_proved_with_their_signatures() {
 }
 
 #[test]
+fn the_example_device_signs_with_either_key_and_repeats_itself_after_a_crash() {
+    let mut site = Site::new(&[("e-1", "batch", "signed"), ("e-2", "anchor", "signed")]);
+    for (index, kind) in ["secp256k1", "p256"].into_iter().enumerate() {
+        let made = example(&site, &format!("{kind}.json"), &["--new", kind]);
+        assert!(made.status.success(), "{made:?}");
+        let line = String::from_utf8(made.stdout).unwrap();
+        site.edit_config(&format!("key = {{ custodial = {index} }}"), line.trim());
+    }
+    site.start_node();
+    site.deploy();
+    site.start();
+    std::fs::write(site.path("secret"), SECRET).unwrap();
+    let broker = format!("mqtt://127.0.0.1:{}", site.mqtt);
+    let (contract, secret) = (site.contract().to_string(), site.path("secret").display().to_string());
+    let publish = |broker: &str, device: &str, kind: &str, codes: &[&str]| {
+        let options = ["--broker", broker, "--device", device, "--secret-file", &secret];
+        let domain = ["--chain-id", "31337", "--contract", &contract];
+        example(&site, &format!("{kind}.json"), &[&options[..], &domain, codes].concat())
+    };
+    for (device, kind) in [("e-1", "secp256k1"), ("e-2", "p256")] {
+        let nowhere = format!("mqtt://127.0.0.1:{}", site.rpc + 1);
+        let path = site.path(&format!("{kind}.json"));
+        assert!(!publish(&nowhere, device, kind, &["one"]).status.success(), "nobody listens there");
+        // Numbered and signed, and not sent: it goes out as it is, and once more as if its acknowledgement had been lost.
+        let in_hand = std::fs::read(&path).unwrap();
+        let told = publish(&broker, device, kind, &["two"]);
+        assert!(told.status.success(), "{told:?}");
+        std::fs::write(&path, in_hand).unwrap();
+        assert!(publish(&broker, device, kind, &[]).status.success());
+        let told = publish(&broker, device, kind, &["other"]);
+        assert!(String::from_utf8_lossy(&told.stdout).contains("2 other refused"), "{told:?}");
+        let mut state: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        (state["next"], state["inHand"]) = (json!(3), json!(null));
+        std::fs::write(&path, state.to_string()).unwrap();
+        assert!(publish(&broker, device, kind, &["three"]).status.success());
+    }
+    site.until_final(6);
+    let payloads = [("e-1", "one"), ("e-1", "two"), ("e-1", "three"), ("e-2", "one"), ("e-2", "two"), ("e-2", "three")];
+    assert_consistent(&site, &payloads.map(|(d, p)| (d.into(), p.into())));
+    proved(&site, "e-1", 3);
+    proved(&site, "e-2", 3);
+}
+
+#[test]
 fn what_a_device_did_not_sign_so_is_refused_told_and_kept() {
     let mut devices = [(SigningDevice::p256("s-1", 3), "batch")];
     let mut site = site(&mut devices);
@@ -103,6 +154,7 @@ fn what_a_device_did_not_sign_so_is_refused_told_and_kept() {
         let (_, told) = session.message().unwrap();
         let told: Value = serde_json::from_slice(&told).unwrap();
         assert_eq!(told["reason"], reason);
+        assert_eq!(told["next_sequence"], if reason.starts_with("sequence") { json!(2) } else { json!(null) });
         assert_eq!(site.rows(&["quarantine", "list"]).last().unwrap()["reason"], reason);
     }
     // None of it stands in the way of the right one, before or after a crash.

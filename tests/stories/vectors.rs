@@ -1,12 +1,13 @@
 //! The frozen vectors of tests/vectors, from Rust; Solidity and JavaScript check the same files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use alloy::primitives::{B256, Signature, hex};
 use serde_json::Value;
+use tempfile::TempDir;
 use windlass_proof::{Tree, verify_path};
-use windlass_reading::{DeviceId, Domain, Reading, Run, leaf};
+use windlass_reading::{DeviceId, Domain, Format, Reading, Run, leaf};
 
 fn vectors(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name);
@@ -99,4 +100,39 @@ fn proofs_and_bindings_know_the_same_events() {
     use alloy::sol_types::SolEvent;
     assert_eq!(windlass_proof::Anchored::SIGNATURE_HASH, windlass_contract::Windlass::Anchored::SIGNATURE_HASH);
     assert_eq!(windlass_proof::Recorded::SIGNATURE_HASH, windlass_contract::Windlass::Recorded::SIGNATURE_HASH);
+}
+
+#[test]
+fn the_c_header_for_small_devices_gives_the_frozen_digests_and_envelopes_that_are_read() {
+    let dir = TempDir::new().unwrap();
+    let program = dir.path().join("signed_reading");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/signed_reading.c");
+    let strict = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-O1", "-fsanitize=undefined"];
+    let built = Command::new("cc").args(strict).arg("-o").arg(&program).arg(source).status().unwrap();
+    assert!(built.success(), "the header does not compile");
+    let file = vectors("eip712.json");
+    let contract = file["domain"]["verifyingContract"].as_str().unwrap().trim_start_matches("0x");
+    let chain = number(&file["domain"]["chainId"]).to_string();
+    for v in all(&file, "readings") {
+        let r = reading(v);
+        let signature = v["signature"].as_str().map_or_else(|| vec![0x30; 72], |s| hex::decode(s).unwrap());
+        let output = Command::new(&program)
+            .args([&chain, contract, r.device.as_str(), &r.epoch.to_string(), &r.sequence.to_string()])
+            .args([&r.observed_at_ms.to_string(), &hex::encode(&r.payload), &hex::encode(&signature)])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (digest, envelope) = text.split_once('\n').unwrap();
+        assert_eq!(digest, hex::encode(hash(&v["digest"])), "{v}");
+        let decoded = Format::Signed.decode(&hex::decode(envelope.trim()).unwrap(), 0);
+        if r.payload.is_empty() {
+            assert_eq!(envelope.trim(), "", "an envelope without a payload");
+        } else if r.epoch > 0 && r.sequence < 1 << 48 {
+            let draft = decoded.unwrap();
+            let claim = draft.claim.unwrap();
+            assert_eq!((claim.epoch, claim.sequence, claim.signature), (r.epoch, r.sequence, signature));
+            assert_eq!((draft.observed_at_ms, draft.payload), (r.observed_at_ms, r.payload));
+        }
+    }
 }

@@ -44,6 +44,7 @@ impl Intake for Gate {
             device: device.clone(),
             outbox: self.outbox.clone(),
             directory: self.directory.clone(),
+            journal: self.journal.clone(),
         });
         let listener: Arc<dyn Listener> = waiting.clone();
         let Err(refused) = self.directory.offer(&device, offered, &listener) else { return Ok(()) };
@@ -56,7 +57,7 @@ impl Intake for Gate {
 
     fn refused(&self, refusal: Refusal) {
         if let Some(outbox) = self.outbox.get() {
-            tell_error(outbox, &refusal.device, &refusal.topic, refusal.reject, refusal.received_at_ms);
+            tell_error(outbox, &self.journal, &refusal.device, &refusal.topic, refusal.reject, refusal.received_at_ms);
         }
         let mut payload = refusal.payload.to_vec();
         payload.truncate(QUARANTINED_BYTES);
@@ -84,6 +85,7 @@ struct Waiting {
     device: DeviceId,
     outbox: Arc<OnceLock<Outbox>>,
     directory: Directory,
+    journal: Sqlite,
 }
 
 impl Waiting {
@@ -108,7 +110,7 @@ impl Listener for Waiting {
             heard.extend(outcomes.iter().filter_map(take));
         }
         if let Some(outbox) = self.outbox.get() {
-            tell(outbox, &self.device, &heard, &self.directory);
+            tell(outbox, &self.device, &heard, &self.directory, &self.journal);
         }
         // The oldest last: that is what the session waits for.
         for (publish, outcome) in heard.into_iter().rev() {
@@ -143,7 +145,7 @@ fn verdict(outcome: Outcome) -> Verdict {
 }
 
 /// The device's own topics hear what became of its publishes.
-fn tell(outbox: &Outbox, device: &DeviceId, heard: &[(Publish, Outcome)], directory: &Directory) {
+fn tell(outbox: &Outbox, device: &DeviceId, heard: &[(Publish, Outcome)], directory: &Directory, journal: &Sqlite) {
     let receipts = format!("devices/{device}/receipts");
     let wanted = outbox.wants(&receipts);
     for (publish, outcome) in heard {
@@ -163,19 +165,27 @@ fn tell(outbox: &Outbox, device: &DeviceId, heard: &[(Publish, Outcome)], direct
                 outbox.tell(receipts.clone(), receipt.to_string().into(), Qos::AtLeastOnce);
             }
             Outcome::Rejected(reject) => {
-                tell_error(outbox, device, &publish.topic, *reject, publish.received_at_ms);
+                tell_error(outbox, journal, device, &publish.topic, *reject, publish.received_at_ms);
             }
             _ => {}
         }
     }
 }
 
-fn tell_error(outbox: &Outbox, device: &DeviceId, topic: &str, reject: Reject, at: u64) {
+fn tell_error(outbox: &Outbox, journal: &Sqlite, device: &DeviceId, topic: &str, reject: Reject, at: u64) {
     let errors = format!("devices/{device}/errors");
-    if outbox.wants(&errors) {
-        let text = json!({ "device": device, "reason": reject.reason(), "topic": topic, "at": at }).to_string();
-        outbox.tell(errors, text.into(), Qos::AtLeastOnce);
+    if !outbox.wants(&errors) {
+        return;
     }
+    let mut told = json!({ "device": device, "reason": reject.reason(), "topic": topic, "at": at });
+    // A device that numbers its readings hears where it stands. What it sent before this is stored by now: the journal
+    // keeps the order.
+    if matches!(reject, Reject::SequenceGap | Reject::SequenceReused)
+        && let Ok(Some(state)) = journal.device(device)
+    {
+        told["next_sequence"] = (state.last_sequence + 1).into();
+    }
+    outbox.tell(errors, told.to_string().into(), Qos::AtLeastOnce);
 }
 
 /// Who may come, as the broker wants it.
