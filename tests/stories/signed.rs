@@ -201,6 +201,16 @@ fn a_key_is_rotated_without_a_hole_and_both_keys_readings_are_proved() {
     assert!(epochs.iter().all(|(sequence, epoch)| sequence == epoch), "{epochs:?}");
     assert_eq!(proved(&site, "s-1", 1)["signer"], old.public().to_string());
     assert_eq!(proved(&site, "s-1", 2)["signer"], device.public().to_string());
+    // The registration of the second key, in a block of its own, without a node.
+    let made = site.command(&["prove", "s-1", "2", "-o", "full.windlass.json", "--with-registration"]);
+    assert!(made.status.success(), "{made:?}");
+    let file: Value = serde_json::from_slice(&std::fs::read(site.path("full.windlass.json")).unwrap()).unwrap();
+    let hash = |part: &Value| part["block"]["hash"].as_str().unwrap().to_owned();
+    let (block, registration) = (hash(&file), hash(&file["registered"]));
+    let given = ["--block-hash", &block, "--registration-hash", &registration, "--json"];
+    let answer: Value = serde_json::from_slice(&site.verify("full.windlass.json", &given).stdout).unwrap();
+    assert_eq!(answer["verified"], true, "{answer}");
+    assert!(!answer["trusts"].to_string().contains("is the device's registered key"), "{answer}");
     assert_ne!(proved(&site, "c-1", 1)["signer"], proved(&site, "c-1", 2)["signer"]);
     // A key that was replaced does not come back.
     site.edit_config("custodial = 8", "custodial = 1");

@@ -11,10 +11,10 @@ use windlass_reading::{Domain, PublicKey, Reading, Settlement, leaf};
 
 use crate::{
     ProofFile, Refusal, Tree,
-    event::{Anchored, Recorded, emitted, run_of_log, setCall},
+    event::{Anchored, Recorded, Registered, emitted, run_of_log, setCall},
     file::{
-        Anchor, AnchoredFields, Batch, Block, Direct, EventProof, ReadingFields, RecordedFields, SignedReading,
-        SignedRun, TransactionProof, Version,
+        Anchor, AnchoredFields, Batch, Block, Direct, EventProof, ReadingFields, RecordedFields, Registration,
+        SignedReading, SignedRun, TransactionProof, Version,
     },
     trie::prove,
     verify::{Submitted, is_signed, verify},
@@ -119,6 +119,7 @@ impl Evidence {
             reading: ReadingFields::from(reading),
             merkle_path,
             signed: None,
+            registered: None,
             anchored: AnchoredFields::from(&event),
             event: self.event_proof(index, log),
             block: self.block(),
@@ -137,6 +138,36 @@ impl Evidence {
             }
             other => Ok(other),
         }
+    }
+
+    /// Where `contract` put `key` in force for the device and epoch of `reading`: an event of the transaction at `index`.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the block does not show that.
+    pub fn registration(
+        &self,
+        index: u64,
+        contract: Address,
+        reading: &Reading,
+        key: PublicKey,
+    ) -> Result<Registration, BuildError> {
+        let (device, epoch) = (reading.device.hash(), reading.epoch);
+        let ours = |event: &Registered| (event.device, event.epoch) == (device, epoch) && event.key == key.to_bytes();
+        let (log, _) = find(&self.logs(index)?, contract, ours).ok_or(BuildError::NoEvent("Registered"))?;
+        Ok(Registration { event: self.event_proof(index, log), block: self.block() })
+    }
+
+    /// Adds the registration of the signer's key to a proof that has a signature.
+    ///
+    /// # Errors
+    /// [`BuildError::Unverifiable`] when it is another key's, or the proof has no signature.
+    pub fn registered(&self, mut file: ProofFile, registration: Registration) -> Result<ProofFile, BuildError> {
+        match &mut file {
+            ProofFile::Anchor(file) => file.registered = Some(registration),
+            ProofFile::Batch(file) => file.registered = Some(registration),
+            ProofFile::Direct(_) | ProofFile::Pending(_) => return Err(BuildError::Unverifiable(Refusal::NoSigner)),
+        }
+        self.checked(file)
     }
 
     /// The proof that `contract` recorded `reading` in the transaction at `index`.
@@ -171,6 +202,7 @@ impl Evidence {
             recorded: RecordedFields { first_sequence: event.firstSequence, count: event.count },
             event: self.event_proof(index, log),
             signed: signed.transpose()?,
+            registered: None,
             block: self.block(),
         })))
     }

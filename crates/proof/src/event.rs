@@ -17,6 +17,10 @@ sol! {
     #[derive(Debug, PartialEq, Eq)]
     event Recorded(bytes32 indexed device, uint32 epoch, uint64 firstSequence, uint32 count, bytes readings);
 
+    /// `kind` is an enum of the contract, one byte on the wire.
+    #[derive(Debug, PartialEq, Eq)]
+    event Registered(bytes32 indexed device, uint32 indexed epoch, uint8 kind, bytes key);
+
     /// `reason` is an enum of the contract, one byte on the wire.
     #[derive(Debug, PartialEq, Eq)]
     event Skipped(bytes32 indexed device, uint32 epoch, uint64 firstSequence, uint32 count, uint8 reason);

@@ -50,6 +50,9 @@ pub struct Anchor {
     /// The device's own signature over the reading, where it signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<SignedReading>,
+    /// Where the contract registered the key that signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered: Option<Registration>,
     /// What the event says.
     pub anchored: AnchoredFields,
     /// Where the event is.
@@ -75,6 +78,9 @@ pub struct Batch {
     /// The signature over the run; without it no chain id and no signer is bound, and none is in the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<SignedRun>,
+    /// Where the contract registered the key that signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered: Option<Registration>,
     /// The block that holds it.
     pub block: Block,
 }
@@ -181,6 +187,16 @@ pub struct SignedReading {
     pub signer: PublicKey,
     /// 64 bytes with a low s: EIP-2098, or r and s.
     pub signature: Bytes,
+}
+
+/// Where the contract put the signer's key in force: a block of its own, for whose hash the verifier needs another source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// Where the event is.
+    pub event: EventProof,
+    /// The block that holds it.
+    pub block: Block,
 }
 
 /// The signature over a run, as the transaction carried it.

@@ -14,16 +14,16 @@ mod trie;
 mod verify;
 
 pub use build::{BuildError, Evidence};
-pub use event::{Anchored, Recorded, Skipped, SubmittedRun, recordCall, setCall};
+pub use event::{Anchored, Recorded, Registered, Skipped, SubmittedRun, recordCall, setCall};
 pub use file::{
     Anchor, AnchoredFields, Batch, Block, Direct, EventProof, MAX_FILE_BYTES, Pending, ProofFile, ReadingFields,
-    RecordedFields, SignedRun, TransactionProof,
+    RecordedFields, Registration, SignedReading, SignedRun, TransactionProof,
 };
 pub use merkle::{EmptyTree, Tree, verify_path};
 pub use payload::{payload_from_text, payload_text};
 pub use refusal::Refusal;
 pub use trie::{Inclusion, TrieError};
-pub use verify::{Tier, Verified, verify};
+pub use verify::{Tier, Trusted, Verified, verify, verify_against};
 
 #[cfg(test)]
 mod tests;

@@ -78,6 +78,12 @@ pub enum Refusal {
     /// The transaction is not tied to any chain, so the stated chain id is unbound.
     #[error("the transaction is not bound to a chain id")]
     Unbound,
+    /// The file shows a registration and no signature that its key could have made.
+    #[error("the file has a registration but no signature")]
+    NoSigner,
+    /// The verifier gave the hash of a registration's block, and the file has no registration.
+    #[error("the file shows no registration of a key")]
+    NoRegistration,
     /// The run's signature is malformed.
     #[error("the run's signature is malformed")]
     Signature,
@@ -107,6 +113,8 @@ impl Refusal {
             Self::Failed => "failed",
             Self::Call(_) => "call",
             Self::Unbound => "unbound",
+            Self::NoSigner => "no_signer",
+            Self::NoRegistration => "no_registration",
             Self::Signature => "signature",
         }
     }

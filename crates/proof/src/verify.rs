@@ -3,9 +3,11 @@
 mod anchor;
 mod batch;
 mod direct;
+mod registration;
 mod sealed;
 
 use alloy::primitives::{Address, B256};
+use registration::check as check_registration;
 use windlass_reading::{PublicKey, Reading, Settlement};
 
 use crate::{ProofFile, Refusal};
@@ -42,6 +44,8 @@ pub struct Verified {
     pub block_number: u64,
     /// Time in the header, unix seconds.
     pub timestamp: u64,
+    /// The block, by number and hash, in which the contract registered the signer's key; where the file has it.
+    pub registration: Option<(u64, B256)>,
     /// What was checked, a sentence each.
     pub checked: Vec<String>,
     /// Whom the verifier trusts for the block hash; a node that is asked about the block takes this place.
@@ -57,17 +61,47 @@ pub struct Verified {
 /// # Errors
 /// [`Refusal`] says why the file proves nothing; [`Refusal::Pending`] that it does not claim to.
 pub fn verify(bytes: &[u8], trusted_block_hash: Option<B256>) -> Result<Verified, Refusal> {
-    match ProofFile::parse(bytes)? {
-        ProofFile::Anchor(file) => anchor::verify(&file, &Sealed::open(&file.block, trusted_block_hash)?),
-        ProofFile::Batch(file) => batch::verify(&file, &Sealed::open(&file.block, trusted_block_hash)?),
-        ProofFile::Direct(file) => direct::verify(&file, &Sealed::open(&file.block, trusted_block_hash)?),
-        ProofFile::Pending(_) => Err(Refusal::Pending),
+    verify_against(bytes, Trusted { block: trusted_block_hash, registration: None })
+}
+
+/// The block hashes that a verifier has from sources of their own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Trusted {
+    /// Of the block that settled the reading.
+    pub block: Option<B256>,
+    /// Of the block that registered the device's key.
+    pub registration: Option<B256>,
+}
+
+/// Verifies the file in `bytes` against the hashes of both blocks that it may speak of.
+///
+/// # Errors
+/// As [`verify`]; also when a registration's hash is given and the file has none.
+pub fn verify_against(bytes: &[u8], trusted: Trusted) -> Result<Verified, Refusal> {
+    let (mut verified, registration) = match ProofFile::parse(bytes)? {
+        ProofFile::Anchor(file) => {
+            (anchor::verify(&file, &Sealed::open(&file.block, trusted.block)?)?, file.registered)
+        }
+        ProofFile::Batch(file) => (batch::verify(&file, &Sealed::open(&file.block, trusted.block)?)?, file.registered),
+        ProofFile::Direct(file) => (direct::verify(&file, &Sealed::open(&file.block, trusted.block)?)?, None),
+        ProofFile::Pending(_) => return Err(Refusal::Pending),
+    };
+    match registration {
+        Some(registration) => check_registration(&registration, trusted.registration, &mut verified)?,
+        None if trusted.registration.is_some() => return Err(Refusal::NoRegistration),
+        None => {}
     }
+    Ok(verified)
 }
 
 /// A stated value must be the one that was computed or found on chain.
 fn same<T: PartialEq>(what: &'static str, stated: &T, found: &T) -> Result<(), Refusal> {
     if stated == found { Ok(()) } else { Err(Refusal::Differs(what)) }
+}
+
+/// What is left to trust about a signer whose registration is not shown.
+fn is_registered_key(signer: PublicKey) -> String {
+    format!("that {signer} is the device's registered key")
 }
 
 /// One sentence about a reading, for people.

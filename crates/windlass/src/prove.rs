@@ -3,10 +3,13 @@
 use alloy::{
     consensus::Header,
     eips::Encodable2718,
-    primitives::{Address, B256, Bytes},
+    primitives::{Address, B256, Bytes, U256},
+    rpc::types::Filter,
+    sol_types::SolEvent,
 };
 use anyhow::{Context, anyhow, bail};
 use windlass_chain::Nodes;
+use windlass_contract::Windlass;
 use windlass_journal::{Ledger, Listing, ReadingRow, Sqlite, State};
 use windlass_proof::{Evidence, ProofFile, Tree};
 use windlass_reading::{DeviceId, Domain, PublicKey, Reading, Settlement, leaf};
@@ -59,6 +62,31 @@ impl Prover<'_> {
         self.contract.ok_or_else(|| anyhow!("no contract address: run `windlass deploy`, or set chain.contract"))
     }
 
+    /// The proof, with the registration of the key that signed.
+    ///
+    /// # Errors
+    /// As [`prove`](Self::prove); when nothing in the proof is signed; when the node does not have the registration's block.
+    pub async fn prove_with_registration(&self, device: &DeviceId, sequence: u64) -> anyhow::Result<Option<ProofFile>> {
+        let file = self.prove(device, sequence).await?;
+        let (Some(file), Some(row)) = (&file, self.journal.reading(device.clone(), sequence).await?) else {
+            return Ok(file);
+        };
+        let signer = match file {
+            ProofFile::Anchor(anchor) => anchor.signed.as_ref().map(|s| s.signer),
+            ProofFile::Batch(batch) => batch.signed.as_ref().map(|s| s.signer),
+            ProofFile::Direct(_) | ProofFile::Pending(_) => None,
+        };
+        let (Some(signer), Some(nodes), Some((_, hash)), Some(tx)) = (signer, self.nodes, row.block, row.tx) else {
+            bail!("the proof has no signature of the device, so there is no key whose registration it could show");
+        };
+        let contract = self.contract()?;
+        let (block, registered_by) = registered_in(nodes, contract, &row.reading).await?;
+        let (registry, index) = evidence(nodes, block, registered_by).await?;
+        let registration = registry.registration(index, contract, &row.reading, signer)?;
+        let (settled, _) = evidence(nodes, hash, tx).await?;
+        Ok(Some(settled.registered(file.clone(), registration)?))
+    }
+
     /// The device's key of the reading's epoch.
     async fn key(&self, reading: &Reading) -> anyhow::Result<Option<PublicKey>> {
         let keys = self.journal.device_keys(reading.device.clone()).await?;
@@ -80,6 +108,23 @@ impl Prover<'_> {
         }
         Ok(tree)
     }
+}
+
+/// The block and the transaction that put the key of the reading's epoch in force.
+async fn registered_in(nodes: &Nodes, contract: Address, reading: &Reading) -> anyhow::Result<(B256, B256)> {
+    let logs = nodes.logs(&registration_filter(contract, reading)).await?;
+    let log = logs.first().context("the contract registered no key of the device for the reading's epoch")?;
+    log.block_hash.zip(log.transaction_hash).context("the registration is not in a block yet")
+}
+
+/// The events in which the contract registered a key of the reading's device for its epoch.
+pub fn registration_filter(contract: Address, reading: &Reading) -> Filter {
+    Filter::new()
+        .address(contract)
+        .event_signature(Windlass::Registered::SIGNATURE_HASH)
+        .topic1(reading.device.hash())
+        .topic2(B256::from(U256::from(reading.epoch)))
+        .from_block(0u64)
 }
 
 /// The including block as evidence, and the transaction's index in it.

@@ -8,9 +8,9 @@ use super::block::{
     CHAIN, CONTRACT, INDEX, anchor_evidence, anchor_file, evidence, log, reading, receipt, signature, transaction,
 };
 use crate::{
-    BuildError, Evidence, ProofFile, Refusal,
-    event::{Recorded, SubmittedReading, recordSignedCall},
-    verify,
+    BuildError, Evidence, ProofFile, Refusal, Trusted,
+    event::{Recorded, Registered, SubmittedReading, recordSignedCall},
+    verify, verify_against,
 };
 
 fn p256() -> (SigningKey, PublicKey) {
@@ -126,4 +126,57 @@ fn a_stated_signer_or_signature_of_another_reading_is_refused() {
     let mut other = file;
     other.signed.as_mut().unwrap().signature = signed_by_p256(&reading(4));
     assert_eq!(refused(&ProofFile::Batch(other)), Refusal::Differs("the run's signature"));
+}
+
+/// A block in which another device's key was registered, and then this one's.
+fn registry(epoch: u32, key: PublicKey) -> Evidence {
+    let registered = |device, key: PublicKey| Registered {
+        device,
+        epoch,
+        kind: if key.address().is_some() { 1 } else { 2 },
+        key: key.to_bytes().into(),
+    };
+    let device = reading(3).device.hash();
+    let logs = vec![log(&registered([7; 32].into(), secp256k1(&reading(1)).0)), log(&registered(device, key))];
+    evidence(&transaction(CHAIN, vec![5; 40]), receipt(true, logs))
+}
+
+#[test]
+fn a_registration_in_a_second_block_shows_whose_key_signed() {
+    let (signer, signature) = (p256().1, signed_by_p256(&reading(3)));
+    let proof = anchor_evidence().attested(anchor_file(), signer, signature).unwrap();
+    let registration = registry(1, signer).registration(INDEX, CONTRACT, &reading(3), signer).unwrap();
+    let hash = registration.block.hash;
+    let file = anchor_evidence().registered(proof, registration).unwrap();
+    let text = file.to_json().unwrap();
+    let verified = verify(text.as_bytes(), None).unwrap();
+    assert_eq!(verified.registration.map(|(_, hash)| hash), Some(hash));
+    assert!(verified.trusts.iter().any(|t| t.contains("no trusted hash of it was given")), "{:?}", verified.trusts);
+    let given =
+        |registration| verify_against(text.as_bytes(), Trusted { block: None, registration: Some(registration) });
+    let trusts = given(hash).unwrap().trusts;
+    assert!(trusts.iter().any(|t| t.contains("gave the hash of the registration")), "{trusts:?}");
+    assert!(!trusts.iter().any(|t| t.contains("is the device's registered key")), "{trusts:?}");
+    assert!(matches!(given([1; 32].into()), Err(Refusal::OtherBlock { .. })));
+}
+
+#[test]
+fn a_registration_of_another_key_epoch_or_nobodys_is_refused() {
+    let (signer, signature) = secp256k1(&reading(3));
+    let proof = anchor_evidence().attested(anchor_file(), signer, signature).unwrap();
+    let stranger = p256().1;
+    let of = |epoch, key| {
+        let known = Reading { epoch, ..reading(3) };
+        registry(epoch, key).registration(INDEX, CONTRACT, &known, key).unwrap()
+    };
+    for (registration, what) in [(of(1, stranger), "the registered key"), (of(2, signer), "the registered epoch")] {
+        let built = anchor_evidence().registered(proof.clone(), registration);
+        assert_eq!(built, Err(BuildError::Unverifiable(Refusal::Differs(what))));
+    }
+    let unsigned = anchor_evidence().registered(anchor_file(), of(1, signer));
+    assert_eq!(unsigned, Err(BuildError::Unverifiable(Refusal::NoSigner)));
+    let asked = Trusted { block: None, registration: Some([1; 32].into()) };
+    assert_eq!(verify_against(proof.to_json().unwrap().as_bytes(), asked), Err(Refusal::NoRegistration));
+    let built = registry(1, stranger).registration(INDEX, CONTRACT, &reading(3), signer);
+    assert_eq!(built, Err(BuildError::NoEvent("Registered")));
 }

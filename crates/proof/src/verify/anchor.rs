@@ -2,7 +2,7 @@
 
 use windlass_reading::{Domain, Settlement, leaf};
 
-use super::{Sealed, Verified, described, same};
+use super::{Sealed, Verified, described, is_registered_key, same};
 use crate::{
     Refusal,
     event::Anchored,
@@ -36,7 +36,7 @@ pub(super) fn verify(file: &Anchor, block: &Sealed) -> Result<Verified, Refusal>
             return Err(Refusal::Differs("the device's signature"));
         }
         checked.push(format!("the device's key {} signed exactly this reading", signed.signer));
-        trusts.push(format!("that {} is the device's registered key", signed.signer));
+        trusts.push(is_registered_key(signed.signer));
     } else {
         trusts.push("the gateway, that the device sent this payload, at that time, under that sequence".to_owned());
     }
@@ -51,6 +51,7 @@ pub(super) fn verify(file: &Anchor, block: &Sealed) -> Result<Verified, Refusal>
         block_hash: block.hash,
         block_number: block.header.number,
         timestamp: block.header.timestamp,
+        registration: None,
         checked,
         block_trust: block.trust(),
         trusts,

@@ -6,7 +6,7 @@ use alloy::{
 };
 use windlass_reading::{Domain, PublicKey, Reading, Run, Settlement, SignedReading, unpack_run, unpack_single};
 
-use super::{Sealed, Verified, described, same};
+use super::{Sealed, Verified, described, is_registered_key, same};
 use crate::{
     Refusal,
     event::{Recorded, SubmittedReading, run_of_log, submitted_reading, submitted_run},
@@ -43,7 +43,7 @@ pub(super) fn verify(file: &Batch, block: &Sealed) -> Result<Verified, Refusal> 
             "the signature in transaction {} is by key {} for chain {}",
             signed.transaction, signed.signer, signed.chain_id
         ));
-        trusts.push(format!("that {} is the device's registered key", signed.signer));
+        trusts.push(is_registered_key(signed.signer));
     } else {
         trusts.push("which chain it is: without the signature the file binds no chain id".to_owned());
     }
@@ -57,6 +57,7 @@ pub(super) fn verify(file: &Batch, block: &Sealed) -> Result<Verified, Refusal> 
         block_hash: block.hash,
         block_number: block.header.number,
         timestamp: block.header.timestamp,
+        registration: None,
         checked,
         block_trust: block.trust(),
         trusts,

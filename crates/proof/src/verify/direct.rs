@@ -45,6 +45,7 @@ pub(super) fn verify(file: &Direct, block: &Sealed) -> Result<Verified, Refusal>
         block_hash: block.hash,
         block_number: block.header.number,
         timestamp: block.header.timestamp,
+        registration: None,
         checked,
         block_trust: block.trust(),
         trusts: vec![

@@ -177,15 +177,19 @@ fn tell_error(outbox: &Outbox, journal: &Sqlite, device: &DeviceId, topic: &str,
     if !outbox.wants(&errors) {
         return;
     }
-    let mut told = json!({ "device": device, "reason": reject.reason(), "topic": topic, "at": at });
+    let mut told = serde_json::Map::new();
+    told.insert("device".into(), json!(device));
+    told.insert("reason".into(), json!(reject.reason()));
+    told.insert("topic".into(), json!(topic));
+    told.insert("at".into(), json!(at));
     // A device that numbers its readings hears where it stands. What it sent before this is stored by now: the journal
     // keeps the order.
     if matches!(reject, Reject::SequenceGap | Reject::SequenceReused)
         && let Ok(Some(state)) = journal.device(device)
     {
-        told["next_sequence"] = (state.last_sequence + 1).into();
+        told.insert("next_sequence".into(), json!(state.last_sequence + 1));
     }
-    outbox.tell(errors, told.to_string().into(), Qos::AtLeastOnce);
+    outbox.tell(errors, serde_json::Value::Object(told).to_string().into(), Qos::AtLeastOnce);
 }
 
 /// Who may come, as the broker wants it.

@@ -2,21 +2,19 @@
 
 use std::{fs, path::PathBuf};
 
-use alloy::{
-    eips::BlockNumberOrTag,
-    primitives::{B256, U256},
-    rpc::types::Filter,
-    sol_types::SolEvent,
-};
+use alloy::{eips::BlockNumberOrTag, primitives::B256, sol_types::SolEvent};
 use anyhow::{Context, bail};
 use clap::Args;
 use windlass_chain::Nodes;
 use windlass_contract::Windlass;
-use windlass_proof::{ProofFile, Refusal, Verified, verify};
+use windlass_proof::{ProofFile, Refusal, Trusted, Verified, verify_against};
 use windlass_reading::{DeviceId, PublicKey};
 
 use super::{FAILED, OK, PENDING, WithJournal, block_on, line};
-use crate::{deployment, prove::Prover};
+use crate::{
+    deployment,
+    prove::{Prover, registration_filter},
+};
 
 /// `windlass prove DEVICE SEQUENCE`.
 #[derive(Debug, Args)]
@@ -30,6 +28,9 @@ pub(super) struct Prove {
     /// Where to write it [default: DEVICE-SEQUENCE.windlass.json].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Also show where the contract registered the key that signed: a second block, in the same file.
+    #[arg(long)]
+    with_registration: bool,
 }
 
 impl Prove {
@@ -43,7 +44,13 @@ impl Prove {
             chain_id: config.chain.chain_id,
             contract: deployment::contract(&config),
         };
-        let file = block_on(prover.prove(&self.device, self.sequence))?;
+        let file = block_on(async {
+            if self.with_registration {
+                prover.prove_with_registration(&self.device, self.sequence).await
+            } else {
+                prover.prove(&self.device, self.sequence).await
+            }
+        })?;
         let Some(file) = file else { bail!("{} has no reading {}", self.device, self.sequence) };
         let path =
             self.output.clone().unwrap_or_else(|| format!("{}-{}.windlass.json", self.device, self.sequence).into());
@@ -69,6 +76,9 @@ pub(super) struct Verify {
     /// The hash of the proof's block, from a source that you trust.
     #[arg(long, value_name = "HASH", conflicts_with = "rpc")]
     block_hash: Option<B256>,
+    /// The hash of the block that registered the device's key, from a source that you trust.
+    #[arg(long, value_name = "HASH", conflicts_with = "rpc")]
+    registration_hash: Option<B256>,
     /// A node that you trust to know the canonical chain.
     #[arg(long, value_name = "URL")]
     rpc: Option<String>,
@@ -105,7 +115,8 @@ impl Verify {
 
     fn verdict(&self) -> anyhow::Result<Verdict> {
         let bytes = fs::read(&self.file).with_context(|| self.file.display().to_string())?;
-        let verified = match verify(&bytes, self.block_hash) {
+        let trusted = Trusted { block: self.block_hash, registration: self.registration_hash };
+        let verified = match verify_against(&bytes, trusted) {
             Ok(verified) => verified,
             Err(Refusal::Pending) => return Ok(Verdict::Pending),
             Err(refusal) => return Ok(Verdict::Refused { reason: refusal.reason(), detail: refusal.to_string() }),
@@ -159,13 +170,7 @@ fn trusts(verified: &Verified, asked_node: bool) -> Vec<&str> {
 /// that the registry has a say in.
 async fn registered(nodes: &Nodes, verified: &Verified) -> anyhow::Result<Result<Option<String>, String>> {
     let (Some(reading), Some(signer)) = (&verified.reading, verified.signer) else { return Ok(Ok(None)) };
-    let filter = Filter::new()
-        .address(verified.contract)
-        .event_signature(Windlass::Registered::SIGNATURE_HASH)
-        .topic1(reading.device.hash())
-        .topic2(B256::from(U256::from(reading.epoch)))
-        .from_block(0u64);
-    let logs = nodes.logs(&filter).await?;
+    let logs = nodes.logs(&registration_filter(verified.contract, reading)).await?;
     let event = logs.first().and_then(|log| Windlass::Registered::decode_log_data(&log.inner.data).ok());
     let (device, epoch, contract) = (&reading.device, reading.epoch, verified.contract);
     Ok(match event {
