@@ -4,6 +4,7 @@ pragma solidity ^0.8.24;
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
+import {hashRanges} from "./Ranges.sol";
 import {IWindlass} from "./IWindlass.sol";
 import {ReadingLog} from "./ReadingLog.sol";
 
@@ -11,11 +12,16 @@ import {ReadingLog} from "./ReadingLog.sol";
 /// @notice One Merkle root a batch, chained per submitter through one overwritten slot.
 /// @dev A slot per root would be bought anew each batch; the events and the head say the same for a tenth of it.
 abstract contract AnchorLog is ReadingLog {
+    /// @dev In a struct so that its place is found once. A whole word: nothing stands beside it that a write must keep.
+    struct Progress {
+        uint256 last;
+    }
+
     /// @dev First word of a leaf: six words, hashed twice, can be taken neither for an inner node nor for other data.
     bytes32 private constant LEAF_TAG = keccak256("windlass.reading.v1");
 
     mapping(address submitter => bytes32 head) private _heads;
-    mapping(bytes32 device => uint64 sequence) private _anchoredSequences;
+    mapping(bytes32 device => Progress progress) private _progress;
     mapping(bytes32 root => uint32 count) private _pinnedCounts;
 
     /// @inheritdoc IWindlass
@@ -29,7 +35,7 @@ abstract contract AnchorLog is ReadingLog {
         Range[] calldata ranges
     ) external onlySubmitter {
         if (root == 0 || count == 0) revert EmptyBatch();
-        bytes32 rangesHash = ranges.length == 0 ? bytes32(0) : keccak256(abi.encode(ranges));
+        bytes32 rangesHash = ranges.length == 0 ? bytes32(0) : hashRanges(ranges);
         bytes32 head = keccak256(abi.encode(previousHead, batch, root, count, logSize, logRoot, rangesHash));
         bytes32 current = _heads[msg.sender];
         if (current == head) return;
@@ -57,7 +63,7 @@ abstract contract AnchorLog is ReadingLog {
 
     /// @inheritdoc IWindlass
     function anchoredSequenceOf(bytes32 device) external view returns (uint64) {
-        return _anchoredSequences[device];
+        return uint64(_progress[device].last);
     }
 
     /// @inheritdoc IWindlass
@@ -79,9 +85,11 @@ abstract contract AnchorLog is ReadingLog {
     function _continueRanges(Range[] calldata ranges) private {
         for (uint256 i = 0; i < ranges.length; ++i) {
             Range calldata range = ranges[i];
-            uint64 expected = _anchoredSequences[range.device] + 1;
-            if (range.first != expected || range.last < expected) revert RangeGap(range.device, expected);
-            _anchoredSequences[range.device] = range.last;
+            (bytes32 device, uint64 first, uint64 last) = (range.device, range.first, range.last);
+            Progress storage progress = _progress[device];
+            uint64 expected = uint64(progress.last) + 1;
+            if (first != expected || last < first) revert RangeGap(device, expected);
+            progress.last = last;
         }
     }
 

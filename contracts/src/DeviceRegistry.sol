@@ -4,19 +4,15 @@ pragma solidity ^0.8.24;
 import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
 import {P256} from "@openzeppelin/contracts/utils/cryptography/P256.sol";
 
+import {DeviceSlot} from "./DeviceSlot.sol";
 import {IWindlass} from "./IWindlass.sol";
 
 /// @title DeviceRegistry
 /// @notice Which key signs for which device, and who may say so.
 abstract contract DeviceRegistry is IWindlass, Ownable2Step {
-    /// @dev One slot holds all that a run of a Secp256k1 device reads and writes (160 + 48 + 32 + 8 + 8 = 256 bits).
-    ///      48 bits of sequence last 8,900 years at 1,000 readings a second.
+    /// @dev In a struct so that functions can pass the place on, and find it once.
     struct Entry {
-        address signer;
-        uint48 lastSequence;
-        uint32 epoch;
-        KeyKind kind;
-        bool revoked;
+        DeviceSlot slot;
     }
 
     /// @dev Point of a P256 key; zero for other kinds.
@@ -57,7 +53,7 @@ abstract contract DeviceRegistry is IWindlass, Ownable2Step {
     function register(Registration[] calldata registrations) external onlyRegistrar {
         for (uint256 i = 0; i < registrations.length; ++i) {
             Registration calldata registration = registrations[i];
-            if (_entries[registration.device].kind == KeyKind.None) {
+            if (_entries[registration.device].slot.kind() == KeyKind.None) {
                 _setKey(registration);
             } else if (!_holdsKey(registration)) {
                 revert DeviceExists(registration.device);
@@ -67,28 +63,29 @@ abstract contract DeviceRegistry is IWindlass, Ownable2Step {
 
     /// @inheritdoc IWindlass
     function rotate(Registration calldata registration) external onlyRegistrar {
-        if (_knownEntry(registration.device).revoked) revert DeviceRevoked(registration.device);
+        if (_knownEntry(registration.device).slot.isRevoked()) revert DeviceRevoked(registration.device);
         if (!_holdsKey(registration)) _setKey(registration);
     }
 
     /// @inheritdoc IWindlass
     function revoke(bytes32 device) external onlyRegistrar {
         Entry storage entry = _knownEntry(device);
-        if (entry.revoked) return;
-        entry.revoked = true;
-        emit Revoked(device, entry.epoch, entry.lastSequence);
+        DeviceSlot slot = entry.slot;
+        if (slot.isRevoked()) return;
+        entry.slot = slot.asRevoked();
+        emit Revoked(device, slot.epoch(), uint64(slot.lastSequence()));
     }
 
     /// @inheritdoc IWindlass
     function deviceOf(bytes32 device) external view returns (Device memory) {
-        Entry memory entry = _entries[device];
+        DeviceSlot slot = _entries[device].slot;
         Point memory point = _points[device];
         return Device({
-            kind: entry.kind,
-            revoked: entry.revoked,
-            epoch: entry.epoch,
-            lastSequence: entry.lastSequence,
-            signer: entry.signer,
+            kind: slot.kind(),
+            revoked: slot.isRevoked(),
+            epoch: slot.epoch(),
+            lastSequence: uint64(slot.lastSequence()),
+            signer: slot.signer(),
             x: point.x,
             y: point.y
         });
@@ -126,26 +123,25 @@ abstract contract DeviceRegistry is IWindlass, Ownable2Step {
 
     function _knownEntry(bytes32 device) private view returns (Entry storage entry) {
         entry = _entries[device];
-        if (entry.kind == KeyKind.None) revert DeviceUnknown(device);
+        if (entry.slot.kind() == KeyKind.None) revert DeviceUnknown(device);
     }
 
     function _setKey(Registration calldata registration) private {
         (address signer, Point memory point) = _parseKey(registration);
         Entry storage entry = _entries[registration.device];
+        DeviceSlot slot = entry.slot;
         // Written too where a P256 key goes, so that nothing of it stays; else two slots are left untouched.
-        if (registration.kind == KeyKind.P256 || entry.kind == KeyKind.P256) _points[registration.device] = point;
-        uint32 epoch = entry.epoch + 1;
-        entry.signer = signer;
-        entry.epoch = epoch;
-        entry.kind = registration.kind;
-        emit Registered(registration.device, epoch, registration.kind, registration.key);
+        if (registration.kind == KeyKind.P256 || slot.kind() == KeyKind.P256) _points[registration.device] = point;
+        slot = slot.withKey(registration.kind, signer);
+        entry.slot = slot;
+        emit Registered(registration.device, slot.epoch(), registration.kind, registration.key);
     }
 
     function _holdsKey(Registration calldata registration) private view returns (bool) {
-        Entry memory entry = _entries[registration.device];
-        if (entry.kind != registration.kind) return false;
+        DeviceSlot slot = _entries[registration.device].slot;
+        if (slot.kind() != registration.kind) return false;
         (address signer, Point memory point) = _parseKey(registration);
-        if (entry.kind == KeyKind.Secp256k1) return entry.signer == signer;
+        if (slot.kind() == KeyKind.Secp256k1) return slot.signer() == signer;
         Point memory held = _points[registration.device];
         return held.x == point.x && held.y == point.y;
     }

@@ -3,24 +3,19 @@ pragma solidity ^0.8.24;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {P256} from "@openzeppelin/contracts/utils/cryptography/P256.sol";
 
+import {DeviceSlot} from "./DeviceSlot.sol";
 import {DeviceRegistry} from "./DeviceRegistry.sol";
 import {IWindlass} from "./IWindlass.sol";
+import {RunBuffer, loadRun, openRun} from "./RunBuffer.sol";
 
 /// @title ReadingLog
 /// @notice Readings in event logs, each device's in its own order and without a hole, by the device's signature.
 /// @dev Holds no list and no role: all it keeps is the last sequence, in the device's registry slot. An outside call
 ///      goes to precompiles only, so a run cannot reach back in.
 abstract contract ReadingLog is DeviceRegistry, EIP712 {
-    /// @dev The part that `record` and `recordSigned` have in common.
-    struct Claim {
-        bytes32 device;
-        uint32 epoch;
-        uint64 firstSequence;
-        uint32 count;
-    }
-
     bytes32 private constant READING_TYPEHASH =
         keccak256("Reading(bytes32 device,uint32 epoch,uint64 sequence,uint64 observedAt,bytes payload)");
     bytes32 private constant RUN_TYPEHASH =
@@ -31,8 +26,9 @@ abstract contract ReadingLog is DeviceRegistry, EIP712 {
 
     /// @inheritdoc IWindlass
     function record(Run[] calldata runs) external {
+        bytes32 domain = _domainSeparatorV4();
         for (uint256 i = 0; i < runs.length; ++i) {
-            _recordRun(runs[i]);
+            _recordRun(runs[i], domain);
         }
     }
 
@@ -54,93 +50,97 @@ abstract contract ReadingLog is DeviceRegistry, EIP712 {
         );
     }
 
-    function _recordRun(Run calldata run) private {
-        Claim memory claim = Claim(run.device, run.epoch, run.firstSequence, run.count);
-        bytes calldata readings = run.readings;
-        Entry memory entry = _entryOf(claim.device);
-        (bool inOrder, SkipReason reason) = _check(entry, claim, readings.length);
-        if (!inOrder) return _skip(claim, reason);
-
-        bytes32 digest = _hashRun(claim, keccak256(readings));
-        if (!_isSignedBy(entry, claim.device, digest, run.signature)) return _skip(claim, SkipReason.BadSignature);
-        _advance(claim);
-        emit Recorded(claim.device, claim.epoch, claim.firstSequence, claim.count, readings);
+    function _recordRun(Run calldata run, bytes32 domain) private {
+        (
+            bytes32 device,
+            uint256 epoch,
+            uint256 first,
+            uint256 count,
+            bytes calldata readings,
+            bytes calldata signature
+        ) = loadRun(run);
+        Entry storage entry = _entryOf(device);
+        DeviceSlot slot = entry.slot;
+        if (!_continues(slot, epoch, first, count, readings.length)) {
+            return _skip(device, epoch, first, count, _reasonFor(slot, epoch, first, count, readings.length));
+        }
+        RunBuffer buffer = openRun(RUN_TYPEHASH, device, epoch, first, count, readings);
+        bytes32 digest = MessageHashUtils.toTypedDataHash(domain, buffer.structHash());
+        if (!_isSignedBy(slot, device, digest, signature)) {
+            return _skip(device, epoch, first, count, SkipReason.BadSignature);
+        }
+        entry.slot = slot.withLastSequence(_lastOf(first, count));
+        buffer.emitRecorded(Recorded.selector, device, readings.length);
     }
 
     function _recordReading(SignedReading calldata reading) private {
-        Claim memory claim = Claim(reading.device, reading.epoch, reading.sequence, 1);
+        (bytes32 device, uint32 epoch, uint64 sequence, uint64 observedAt) =
+            (reading.device, reading.epoch, reading.sequence, reading.observedAt);
         bytes calldata payload = reading.payload;
-        Entry memory entry = _entryOf(claim.device);
-        (bool inOrder, SkipReason reason) = _check(entry, claim, payload.length);
-        if (!inOrder) return _skip(claim, reason);
-
-        bytes32 digest = _hashReading(claim.device, claim.epoch, claim.firstSequence, reading.observedAt, payload);
-        if (!_isSignedBy(entry, claim.device, digest, reading.signature)) {
-            return _skip(claim, SkipReason.BadSignature);
+        Entry storage entry = _entryOf(device);
+        DeviceSlot slot = entry.slot;
+        if (!_continues(slot, epoch, sequence, 1, payload.length)) {
+            return _skip(device, epoch, sequence, 1, _reasonFor(slot, epoch, sequence, 1, payload.length));
         }
-        _advance(claim);
-        bytes memory packed = abi.encodePacked(PACKING_SINGLE, reading.observedAt, payload);
-        emit Recorded(claim.device, claim.epoch, claim.firstSequence, 1, packed);
+        bytes32 digest = _hashReading(device, epoch, sequence, observedAt, payload);
+        if (!_isSignedBy(slot, device, digest, reading.signature)) {
+            return _skip(device, epoch, sequence, 1, SkipReason.BadSignature);
+        }
+        entry.slot = slot.withLastSequence(sequence);
+        emit Recorded(device, epoch, sequence, 1, abi.encodePacked(PACKING_SINGLE, observedAt, payload));
     }
 
-    function _advance(Claim memory claim) private {
-        // `_check` has bounded the sum by 48 bits.
-        _entryOf(claim.device).lastSequence = uint48(_lastOf(claim));
+    function _skip(bytes32 device, uint256 epoch, uint256 first, uint256 count, SkipReason reason) private {
+        emit Skipped(device, uint32(epoch), uint64(first), uint32(count), reason);
     }
 
-    function _skip(Claim memory claim, SkipReason reason) private {
-        emit Skipped(claim.device, claim.epoch, claim.firstSequence, claim.count, reason);
-    }
-
-    function _isSignedBy(Entry memory entry, bytes32 device, bytes32 digest, bytes calldata signature)
+    function _isSignedBy(DeviceSlot slot, bytes32 device, bytes32 digest, bytes calldata signature)
         private
         view
         returns (bool)
     {
-        if (entry.kind == KeyKind.P256) {
+        if (slot.isP256()) {
             if (signature.length != 64) return false;
-            Point memory point = _pointOf(device);
+            Point storage point = _pointOf(device);
             return P256.verify(digest, bytes32(signature[:32]), bytes32(signature[32:]), point.x, point.y);
         }
         // The registry refuses a zero signer, and a failed recovery yields zero: no match.
-        return _recover(digest, signature) == entry.signer;
+        (uint8 v, bytes32 r, bytes32 s) = ECDSA.parseCalldata(signature);
+        (address recovered,,) = ECDSA.tryRecover(digest, v, r, s);
+        return recovered == slot.signer();
     }
 
-    function _hashRun(Claim memory claim, bytes32 readingsHash) private view returns (bytes32) {
-        return _hashTypedDataV4(
-            keccak256(
-                abi.encode(RUN_TYPEHASH, claim.device, claim.epoch, claim.firstSequence, claim.count, readingsHash)
-            )
-        );
-    }
-
-    /// @dev All but the signature, in the order that `IWindlass.record` states. `reason` counts only if not `inOrder`.
-    function _check(Entry memory entry, Claim memory claim, uint256 length)
+    /// @dev Whether all but the signature is right: `_reasonFor` in the order that costs a good run least.
+    function _continues(DeviceSlot slot, uint256 epoch, uint256 first, uint256 count, uint256 length)
         private
         pure
-        returns (bool inOrder, SkipReason reason)
+        returns (bool)
     {
-        if (entry.kind == KeyKind.None) return (false, SkipReason.UnknownDevice);
-        if (length == 0 || claim.count == 0 || claim.firstSequence == 0 || _lastOf(claim) > type(uint48).max) {
-            return (false, SkipReason.Malformed);
-        }
-        if (_lastOf(claim) <= entry.lastSequence) return (false, SkipReason.AlreadyRecorded);
-        if (entry.revoked) return (false, SkipReason.Revoked);
-        if (claim.epoch != entry.epoch) return (false, SkipReason.WrongEpoch);
-        if (claim.firstSequence != uint256(entry.lastSequence) + 1) return (false, SkipReason.Gap);
-        return (true, reason);
+        if (first == 0 || count == 0 || length == 0) return false;
+        // Sequence, epoch, kind and revocation stand above the signer in this order: one comparison asks for them all.
+        return slot.isAt(epoch, first - 1) && _lastOf(first, count) <= type(uint48).max;
     }
 
-    function _recover(bytes32 digest, bytes calldata signature) private pure returns (address signer) {
-        if (signature.length == 64) {
-            (signer,,) = ECDSA.tryRecover(digest, bytes32(signature[:32]), bytes32(signature[32:]));
-        } else {
-            (signer,,) = ECDSA.tryRecoverCalldata(digest, signature);
-        }
+    /// @dev Why a claim that does not continue is skipped, in the order that `IWindlass.record` states.
+    function _reasonFor(DeviceSlot slot, uint256 epoch, uint256 first, uint256 count, uint256 length)
+        private
+        pure
+        returns (SkipReason)
+    {
+        if (slot.kind() == KeyKind.None) return SkipReason.UnknownDevice;
+        if (length == 0 || count == 0 || first == 0) return SkipReason.Malformed;
+        uint256 last = _lastOf(first, count);
+        if (last > type(uint48).max) return SkipReason.Malformed;
+        if (last <= slot.lastSequence()) return SkipReason.AlreadyRecorded;
+        if (slot.isRevoked()) return SkipReason.Revoked;
+        if (epoch != slot.epoch()) return SkipReason.WrongEpoch;
+        return SkipReason.Gap;
     }
 
-    /// @dev For claims whose numbers are not 0: a claim of two zeros would underflow, and so stop its neighbours.
-    function _lastOf(Claim memory claim) private pure returns (uint256) {
-        return uint256(claim.firstSequence) + claim.count - 1;
+    /// @dev For numbers that are not 0, of 64 and 32 bits.
+    function _lastOf(uint256 first, uint256 count) private pure returns (uint256) {
+        unchecked {
+            return first + count - 1;
+        }
     }
 }

@@ -127,6 +127,27 @@ contract AnchorLogTest is Fleet {
         _anchor(previousHead, batch);
     }
 
+    function test_fuzz_anchor_rangesAreInTheHead_asAbiEncodeWritesThem(uint32[4] memory spans, uint8 length) public {
+        IWindlass.Range[] memory ranges = new IWindlass.Range[](1 + length % 4);
+        for (uint256 i = 0; i < ranges.length; ++i) {
+            ranges[i] = IWindlass.Range(keccak256(abi.encode(i)), 1, 1 + uint64(spans[i]));
+        }
+        windlass.anchor(0, 1, ROOT, 10, 20, "log", ranges);
+        vm.assertEq(windlass.headOf(OWNER), _head(0, 1, keccak256(abi.encode(ranges))));
+    }
+
+    function test_anchor_aRangeWiderThanItsType_reverts() public {
+        bytes memory call = abi.encodeCall(IWindlass.anchor, (0, 1, ROOT, 10, 20, "log", _list(DOCK, 1, 4)));
+        // The last two words are `first` and `last`; a bit above 64 in either.
+        for (uint256 word = 1; word <= 2; ++word) {
+            bytes memory wide = bytes.concat(call);
+            wide[call.length - 32 * word + 23] = 0x01;
+            (bool ok,) = address(windlass).call(wide);
+            vm.assertFalse(ok);
+        }
+        vm.assertEq(windlass.headOf(OWNER), 0);
+    }
+
     // ---------------------------------------------------------------------------- pinRoot, verifyReading
 
     function test_pinRoot_once() public {

@@ -3,6 +3,7 @@ pragma solidity ^0.8.24;
 
 import {Barcode} from "../src/Barcode.sol";
 import {IWindlass} from "../src/IWindlass.sol";
+import {ArticleBarcode} from "./support/ArticleBarcode.sol";
 import {Fleet} from "./support/Fleet.sol";
 import {Gas} from "./support/Gas.sol";
 
@@ -12,6 +13,8 @@ import {Gas} from "./support/Gas.sol";
 ///      does is asserted. Write the snapshots anew with `FORGE_SNAPSHOT_CHECK=false forge test`.
 contract GasTest is Fleet {
     uint256 private constant BATCH_TARGET = 800;
+    uint256 private constant ANCHOR_TARGET = 36_000;
+    uint256 private constant RANGE_TARGET = 6_500;
     uint256 private constant ANCHOR_TARGET_AT_1000 = 40;
     uint256 private constant ANCHOR_TARGET_AT_10000 = 5;
     uint256 private constant DIRECT_TARGET = 45_000;
@@ -20,11 +23,14 @@ contract GasTest is Fleet {
     uint256 private constant TRANSACTION_CAP = 16_777_216;
 
     Barcode private _barcode;
+    ArticleBarcode private _article;
 
     function setUp() public {
         _deploy();
-        vm.prank(OWNER);
+        vm.startPrank(OWNER);
         _barcode = new Barcode();
+        _article = new ArticleBarcode();
+        vm.stopPrank();
     }
 
     // ------------------------------------------------------------------------------------------- direct
@@ -35,6 +41,11 @@ contract GasTest is Fleet {
         call = abi.encodeCall(Barcode.set, (4_006_381_333_948));
         uint256 later = _measure("direct", "set, later", OWNER, address(_barcode), call, 1);
         vm.assertLe(later, DIRECT_TARGET, "a later set");
+        call = abi.encodeCall(Barcode.set, (4_006_381_333_931));
+        _measure("direct", "the article's set, first", OWNER, address(_article), call, 1);
+        call = abi.encodeCall(Barcode.set, (4_006_381_333_948));
+        uint256 article = _measure("direct", "the article's set, later", OWNER, address(_article), call, 1);
+        vm.assertLe(later, article, "dearer than the article's");
     }
 
     // -------------------------------------------------------------------------------------------- batch
@@ -70,6 +81,7 @@ contract GasTest is Fleet {
         _measureAnchor("1000 readings, first", 1000, 0);
         uint256 gas = _measureAnchor("1000 readings, later", 1000, 0);
         vm.assertLe(gas, ANCHOR_TARGET_AT_1000 * 1000, "1,000 a batch");
+        vm.assertLe(gas, ANCHOR_TARGET, "a batch");
         gas = _measureAnchor("10000 readings, later", 10_000, 0);
         vm.assertLe(gas, ANCHOR_TARGET_AT_10000 * 10_000, "10,000 a batch");
     }
@@ -80,7 +92,10 @@ contract GasTest is Fleet {
 
     function test_gas_anchor_withRanges() public {
         _measureAnchor("1000 readings, 10 ranges, first", 1000, 10);
-        _measureAnchor("1000 readings, 10 ranges, later", 1000, 10);
+        uint256 gas = _measureAnchor("1000 readings, 10 ranges, later", 1000, 10);
+        uint256 ranges = gas - _measureAnchor("1000 readings, no ranges beside them", 1000, 0);
+        vm.snapshotValue("anchor", "1 range, later", ranges / 10);
+        vm.assertLe(ranges, RANGE_TARGET * 10, "a range");
         _measureAnchor("10000 readings, 10 ranges, later", 10_000, 10);
     }
 

@@ -193,6 +193,55 @@ contract ReadingLogTest is Fleet {
         vm.assertEq(_lastOf(DOCK), count);
     }
 
+    // ------------------------------------------------------------------- calldata that no encoder writes
+
+    function test_record_numbersWiderThanTheirTypes_revert() public {
+        // Words of the call: 0 offset, 1 length, 2 offset of the run, 3 device, 4 epoch, 5 first, 6 count.
+        bytes memory call = abi.encodeCall(IWindlass.record, (_list(_run(DOCK, 1, 1))));
+        _assertReverts(_withWord(call, 4, 1 << 32 | 1));
+        _assertReverts(_withWord(call, 5, 1 << 64 | 1));
+        _assertReverts(_withWord(call, 6, 1 << 32 | 1));
+        _assertReverts(_withWord(call, 4, type(uint256).max));
+    }
+
+    function test_record_bytesBeyondTheCalldata_revert() public {
+        bytes memory call = abi.encodeCall(IWindlass.record, (_list(_run(DOCK, 1, 1))));
+        uint256[5] memory offsets = [uint256(1 << 20), 1 << 63, 1 << 64, 1 << 255, type(uint256).max];
+        for (uint256 i = 0; i < offsets.length; ++i) {
+            // 7: offset of the readings, 8: of the signature, 9: length of the readings.
+            _assertReverts(_withWord(call, 7, offsets[i]));
+            _assertReverts(_withWord(call, 8, offsets[i]));
+            _assertReverts(_withWord(call, 9, offsets[i]));
+        }
+    }
+
+    function test_fuzz_record_aChangedWord_recordsNothing(uint256 index, uint256 word) public {
+        bytes memory call = abi.encodeCall(IWindlass.record, (_list(_run(DOCK, 1, 3))));
+        // From the run's device on to its signature's second half, without the padding of the readings.
+        bytes memory changed = _withWord(call, 3 + index % 11, word);
+        vm.assume(keccak256(changed) != keccak256(call) && index % 11 != 8);
+        (bool ok,) = address(windlass).call(changed);
+        vm.assertEq(_lastOf(DOCK), 0);
+        ok;
+    }
+
+    function test_fuzz_record_manyRuns_emitEachItsOwn(uint8[5] memory lengths, bytes32 noise) public {
+        IWindlass.Run[] memory runs = new IWindlass.Run[](lengths.length);
+        uint64 next = 1;
+        for (uint256 i = 0; i < lengths.length; ++i) {
+            bytes memory readings = new bytes(uint256(lengths[i]) + 1);
+            for (uint256 j = 0; j < readings.length; ++j) {
+                readings[j] = noise[(i + j) % 32] | 0x01;
+            }
+            runs[i] = IWindlass.Run(DOCK, 1, next, uint32(lengths[i]) + 1, readings, "");
+            runs[i].signature = _compact(SECRET, _digest(runs[i]));
+            next += uint64(lengths[i]) + 1;
+            _expectRecorded(runs[i]);
+        }
+        windlass.record(runs);
+        vm.assertEq(_lastOf(DOCK), next - 1);
+    }
+
     // ------------------------------------------------------------------------------------- recordSigned
 
     function test_recordSigned_emitsTheReading_inPackingTwo() public {
@@ -257,6 +306,20 @@ contract ReadingLogTest is Fleet {
     }
 
     // ------------------------------------------------------------------------------------------ helpers
+
+    /// @dev Word `index` of the arguments replaced.
+    function _withWord(bytes memory call, uint256 index, uint256 word) private pure returns (bytes memory changed) {
+        changed = bytes.concat(call);
+        for (uint256 i = 0; i < 32; ++i) {
+            changed[4 + 32 * index + i] = bytes32(word)[i];
+        }
+    }
+
+    function _assertReverts(bytes memory call) private {
+        (bool ok,) = address(windlass).call(call);
+        vm.assertFalse(ok);
+        vm.assertEq(_lastOf(DOCK), 0);
+    }
 
     function _expectRecorded(IWindlass.SignedReading memory reading) private {
         vm.expectEmit(address(windlass));
