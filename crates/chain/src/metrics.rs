@@ -21,6 +21,7 @@ const BALANCE: &str = "windlass_lane_balance_ether";
 const RUNWAY: &str = "windlass_lane_runway_hours";
 const OLDEST: &str = "windlass_lane_oldest_unconfirmed_seconds";
 const RPC: &str = "windlass_rpc_seconds";
+const LOG_SIZE: &str = "windlass_log_size";
 const RECEIPTS_DROPPED: &str = "windlass_receipts_dropped_total";
 
 /// Outcomes of `windlass_transactions_total`.
@@ -44,6 +45,7 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     describe_gauge!(RUNWAY, Unit::Count, "Hours until the poorest submitter is empty at the last hour's spending");
     describe_gauge!(OLDEST, Unit::Seconds, "Age of the oldest transaction without inclusion");
     describe_histogram!(RPC, Unit::Seconds, "JSON-RPC round trips by method and outcome");
+    describe_gauge!(LOG_SIZE, Unit::Count, "Readings in the append-only log that the newest anchor states");
     describe_counter!(RECEIPTS_DROPPED, Unit::Count, "Receipts to devices not sent because their queue was full");
     for settlement in Settlement::ALL {
         let s = settlement.as_str();
@@ -58,7 +60,7 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     for name in [REQUEUED, REPLACEMENTS, UNKNOWN_SENDS, REORGS, RECEIPTS_DROPPED] {
         counter!(name).absolute(0);
     }
-    for name in [FEE_CAPPED, BALANCE, RUNWAY, OLDEST] {
+    for name in [FEE_CAPPED, BALANCE, RUNWAY, OLDEST, LOG_SIZE] {
         gauge!(name).set(0.0);
     }
     vec![
@@ -130,6 +132,10 @@ pub(crate) fn oldest_unconfirmed(age: Duration) {
 
 pub(crate) fn rpc(method: &'static str, outcome: &'static str, took: Duration) {
     histogram!(RPC, "method" => method, "outcome" => outcome).record(took.as_secs_f64());
+}
+
+pub(crate) fn log(size: u64) {
+    gauge!(LOG_SIZE).set(size as f64);
 }
 
 pub(crate) fn receipt_dropped() {

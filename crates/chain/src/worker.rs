@@ -4,6 +4,7 @@
 mod deploy;
 mod duties;
 mod follow;
+mod log;
 mod operate;
 mod send;
 mod settle;
@@ -24,7 +25,7 @@ use alloy::{
 };
 use tokio::time::Instant;
 use windlass_contract::Windlass;
-use windlass_journal::{DeviceRow, Ledger, OpenTransaction};
+use windlass_journal::{DeviceRow, Ledger, LogState, OpenTransaction};
 use windlass_reading::{DeviceId, Domain};
 
 use crate::{
@@ -73,6 +74,8 @@ impl std::fmt::Debug for Setup {
 #[derive(Debug, Clone)]
 struct Contract {
     address: Address,
+    /// Chain id and address: what the journal knows it by.
+    name: String,
     domain: Domain,
 }
 
@@ -91,6 +94,8 @@ pub struct Worker {
     /// Devices that wait before they are tried again: skipped runs, failed registrations.
     held_off: HashMap<DeviceId, HoldOff>,
     contract: Option<Contract>,
+    /// The append-only log after the newest anchor that this process wrote; `None`: the journal knows.
+    log: Option<LogState>,
     fees: Option<Fees>,
     /// Of the next block, as far as is known.
     base_fee_wei: u64,
@@ -149,6 +154,7 @@ impl Worker {
             devices: HashMap::new(),
             held_off: HashMap::new(),
             contract: None,
+            log: None,
             fees: None,
             base_fee_wei: 0,
             checked: None,
@@ -255,9 +261,11 @@ impl Worker {
         if known.as_deref() != Some(name.as_str()) {
             let all = ledger.devices().await?.into_iter().map(|d| d.device).collect();
             ledger.set_registered(all, false).await?;
-            ledger.set_meta("contract".into(), name).await?;
+            ledger.set_meta("contract".into(), name.clone()).await?;
         }
-        self.contract = Some(Contract { address, domain: Domain::new(chain_id, address) });
+        self.log = None;
+        metrics::log(ledger.log(name.clone()).await?.map_or(0, |log| log.size));
+        self.contract = Some(Contract { address, name, domain: Domain::new(chain_id, address) });
         tracing::info!(%address, chain_id, "settling on contract");
         Ok(())
     }

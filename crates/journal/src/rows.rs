@@ -1,5 +1,6 @@
 //! What the journal hands out: device state, listings, unsettled readings.
 
+use crate::LogState;
 use alloy::primitives::{Address, B256};
 use windlass_reading::{DeviceId, Format, Reading, Reject, Settlement};
 
@@ -203,6 +204,8 @@ pub struct BatchRow {
     pub created_at_ms: u64,
     /// The archive that has its readings, once some of them have left the journal.
     pub archive: Option<String>,
+    /// The append-only log as it stated it; `None` for other settlements, and for anchors from before there was one.
+    pub log: Option<LogState>,
 }
 
 /// A transaction with its attempts counted.

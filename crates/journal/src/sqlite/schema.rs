@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-pub(super) const MIGRATIONS: [&str; 8] = [
+pub(super) const MIGRATIONS: [&str; 9] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -154,6 +154,16 @@ CREATE TABLE acts (
 ALTER TABLE devices ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE batches ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE batches ADD COLUMN archive TEXT;
+",
+    // The append-only log as each anchor states it, with the frontier from which it goes on.
+    "
+ALTER TABLE batches ADD COLUMN log_contract TEXT;
+ALTER TABLE batches ADD COLUMN log_base INTEGER;
+ALTER TABLE batches ADD COLUMN log_arrival INTEGER;
+ALTER TABLE batches ADD COLUMN log_size INTEGER;
+ALTER TABLE batches ADD COLUMN log_root BLOB;
+ALTER TABLE batches ADD COLUMN log_frontier BLOB;
+CREATE INDEX batches_log ON batches(log_contract) WHERE log_contract IS NOT NULL;
 ",
 ];
 
