@@ -22,6 +22,7 @@ const RUNWAY: &str = "windlass_lane_runway_hours";
 const OLDEST: &str = "windlass_lane_oldest_unconfirmed_seconds";
 const RPC: &str = "windlass_rpc_seconds";
 const P256_PRECOMPILE: &str = "windlass_p256_precompile";
+const LOG_SIZE: &str = "windlass_log_size";
 const RECEIPTS_DROPPED: &str = "windlass_receipts_dropped_total";
 
 /// Outcomes of `windlass_transactions_total`.
@@ -50,6 +51,7 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
         Unit::Count,
         "1 if the chain verifies P-256 by itself; 0 if not, or not asked yet"
     );
+    describe_gauge!(LOG_SIZE, Unit::Count, "Readings in the append-only log that the newest anchor states");
     describe_counter!(RECEIPTS_DROPPED, Unit::Count, "Receipts to devices not sent because their queue was full");
     for settlement in Settlement::ALL {
         let s = settlement.as_str();
@@ -64,7 +66,7 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     for name in [REQUEUED, REPLACEMENTS, UNKNOWN_SENDS, REORGS, RECEIPTS_DROPPED] {
         counter!(name).absolute(0);
     }
-    for name in [FEE_CAPPED, BALANCE, RUNWAY, OLDEST, P256_PRECOMPILE] {
+    for name in [FEE_CAPPED, BALANCE, RUNWAY, OLDEST, P256_PRECOMPILE, LOG_SIZE] {
         gauge!(name).set(0.0);
     }
     vec![
@@ -140,6 +142,10 @@ pub(crate) fn oldest_unconfirmed(age: Duration) {
 
 pub(crate) fn rpc(method: &'static str, outcome: &'static str, took: Duration) {
     histogram!(RPC, "method" => method, "outcome" => outcome).record(took.as_secs_f64());
+}
+
+pub(crate) fn log(size: u64) {
+    gauge!(LOG_SIZE).set(size as f64);
 }
 
 pub(crate) fn receipt_dropped() {

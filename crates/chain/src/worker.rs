@@ -4,6 +4,7 @@
 mod deploy;
 mod duties;
 mod follow;
+mod log;
 mod operate;
 mod record;
 mod registry;
@@ -26,7 +27,7 @@ use alloy::{
 };
 use tokio::time::Instant;
 use windlass_contract::Windlass;
-use windlass_journal::{DeviceRow, Ledger, OpenTransaction};
+use windlass_journal::{DeviceRow, Ledger, LogState, OpenTransaction};
 use windlass_reading::{DeviceId, Domain};
 
 use crate::{
@@ -75,6 +76,8 @@ impl std::fmt::Debug for Setup {
 #[derive(Debug, Clone)]
 struct Contract {
     address: Address,
+    /// Chain id and address: what the journal knows it by.
+    name: String,
     domain: Domain,
 }
 
@@ -95,6 +98,8 @@ pub struct Worker {
     contract: Option<Contract>,
     /// Whether the chain verifies P-256 by itself, once that was asked.
     p256_precompile: Option<bool>,
+    /// The append-only log after the newest anchor that this process wrote; `None`: the journal knows.
+    log: Option<LogState>,
     fees: Option<Fees>,
     /// Of the next block, as far as is known.
     base_fee_wei: u64,
@@ -154,6 +159,7 @@ impl Worker {
             held_off: HashMap::new(),
             contract: None,
             p256_precompile: None,
+            log: None,
             fees: None,
             base_fee_wei: 0,
             checked: None,
@@ -260,9 +266,11 @@ impl Worker {
         if known.as_deref() != Some(name.as_str()) {
             let all = ledger.devices().await?.into_iter().map(|d| (d.device, 0)).collect();
             ledger.set_registered(all).await?;
-            ledger.set_meta("contract".into(), name).await?;
+            ledger.set_meta("contract".into(), name.clone()).await?;
         }
-        self.contract = Some(Contract { address, domain: Domain::new(chain_id, address) });
+        self.log = None;
+        metrics::log(ledger.log(name.clone()).await?.map_or(0, |log| log.size));
+        self.contract = Some(Contract { address, name, domain: Domain::new(chain_id, address) });
         tracing::info!(%address, chain_id, "settling on contract");
         Ok(())
     }

@@ -42,6 +42,9 @@ pub enum Error {
     /// A reading was already taken by another batch. The batch must be built again.
     #[error("a reading of the batch is already in another")]
     AlreadyTaken,
+    /// The append-only log in the journal is further than the one that the batch goes on from. The batch must be built again.
+    #[error("the log of {0} has grown since the batch was built")]
+    LogMoved(String),
     /// A stored value is not what this program writes there: the file was changed from outside.
     #[error("journal holds an impossible value: {0}")]
     Corrupt(String),

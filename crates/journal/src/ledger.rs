@@ -123,6 +123,25 @@ pub struct BatchDraft {
     pub arrivals: Vec<u64>,
     /// Signed runs (batch only), kept for the proofs.
     pub runs: Vec<RunDraft>,
+    /// The append-only log as this anchor states it (anchor only).
+    pub log: Option<LogState>,
+}
+
+/// The append-only log at one anchor: what the anchor says of it, and all that is needed to go on from there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogState {
+    /// Which log: chain id and contract, as `1:0x…`. Its leaves are bound to both.
+    pub contract: String,
+    /// Readings up to this arrival are not in it: some of them had left the journal when it began. 0: it has all.
+    pub base: u64,
+    /// The greatest arrival that it covers.
+    pub arrival: u64,
+    /// How many readings it has: those that settle by anchor, after `base` and up to `arrival`.
+    pub size: u64,
+    /// Its root (RFC 6962).
+    pub root: B256,
+    /// The roots of its complete subtrees, greatest first, 32 bytes each.
+    pub frontier: Vec<u8>,
 }
 
 /// A signed run.

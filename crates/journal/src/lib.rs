@@ -18,7 +18,7 @@ mod store;
 pub use entry::{Append, AppendError, Entry, Refusal, Refused, Release, Reply, Stored};
 pub use error::Error;
 pub use ledger::{
-    Account, Attempt, BatchDraft, Inclusion, Kind, OpenTransaction, Opened, RunDraft, Span, TransactionDraft,
+    Account, Attempt, BatchDraft, Inclusion, Kind, LogState, OpenTransaction, Opened, RunDraft, Span, TransactionDraft,
     TransactionState,
 };
 pub use metrics::describe;

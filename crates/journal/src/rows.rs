@@ -3,6 +3,8 @@
 use alloy::primitives::{Address, B256, Bytes};
 use windlass_reading::{DeviceId, Format, PublicKey, Reading, Reject, Settlement};
 
+use crate::LogState;
+
 /// A configured device as the journal knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceRow {
@@ -246,6 +248,8 @@ pub struct BatchRow {
     pub created_at_ms: u64,
     /// The archive that has its readings, once some of them have left the journal.
     pub archive: Option<String>,
+    /// The append-only log as it stated it; `None` for other settlements, and for anchors from before there was one.
+    pub log: Option<LogState>,
 }
 
 /// A transaction with its attempts counted.

@@ -3,6 +3,7 @@
 mod archive;
 mod convert;
 mod listing;
+mod log;
 mod schema;
 mod sessions;
 #[cfg(test)]

@@ -6,8 +6,8 @@ use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
     Account, Act, ActRow, Append, Attempt, AttemptRow, BatchDraft, BatchRow, DeviceRow, DeviceState, End, Error,
-    Filter, Inclusion, KeyRow, LaneRow, OpenTransaction, Opened, QuarantineRow, ReadingRow, Refusal, Refused, Release,
-    SessionRow, Totals, TransactionDraft, TransactionRow, Unsettled,
+    Filter, Inclusion, KeyRow, LaneRow, LogState, OpenTransaction, Opened, QuarantineRow, ReadingRow, Refusal, Refused,
+    Release, SessionRow, Totals, TransactionDraft, TransactionRow, Unsettled,
 };
 
 /// What the device actors need.
@@ -80,7 +80,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Must return before the first byte of the attempt leaves.
     ///
     /// # Errors
-    /// [`Error::NonceTaken`] when the account already has a transaction at this nonce.
+    /// [`Error::NonceTaken`] when the account already has a transaction at this nonce; [`Error::LogMoved`] when the
+    /// batch's log does not go on from the journal's.
     async fn open(&self, transaction: TransactionDraft, batch: Option<BatchDraft>) -> Result<Opened, Error>;
 
     /// Writes a replacement attempt. Must return before its first byte leaves.
@@ -112,6 +113,15 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The readings of a batch, in leaf-independent (device, sequence) order.
     async fn batch_readings(&self, batch: u64) -> Result<Vec<Reading>, Error>;
+
+    /// Where the append-only log of this contract stands after its newest batch; `None`: no batch has stated it yet.
+    async fn log(&self, contract: String) -> Result<Option<LogState>, Error>;
+
+    /// The arrival after which no reading has left for an archive: a new log covers what came later.
+    async fn log_base(&self) -> Result<u64, Error>;
+
+    /// Readings that settle by anchor, with their arrivals, after one and up to another, in arrival order.
+    async fn log_readings(&self, after: u64, upto: u64, limit: usize) -> Result<Vec<(u64, Reading)>, Error>;
 
     /// How many top-ups of device accounts were written at or after this unix millisecond.
     async fn funded_since(&self, since_ms: u64) -> Result<u64, Error>;

@@ -7,6 +7,7 @@
 mod build;
 mod event;
 mod file;
+pub mod log;
 mod merkle;
 mod payload;
 mod refusal;

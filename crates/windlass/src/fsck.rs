@@ -80,9 +80,10 @@ async fn anchor(
     if batch.state == State::Accepted {
         return Ok(());
     }
+    let stated = batch.log.as_ref().map_or((0, B256::ZERO), |log| (log.size, log.root));
     // The one before may be older than this contract or this journal; then there is nothing to compare with.
     if let Some((_, previous)) = heads.get(&batch.account).filter(|(number, _)| number + 1 == batch.number)
-        && next_head(*previous, batch.number, root, u32::try_from(batch.count)?) != head
+        && next_head(*previous, batch.number, root, u32::try_from(batch.count)?, stated) != head
     {
         report.faults.push(format!("batch {}: its head does not follow that of anchor {}", batch.id, batch.number - 1));
     }

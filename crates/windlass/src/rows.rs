@@ -58,6 +58,8 @@ pub fn batch(row: &BatchRow) -> Value {
         "block_hash": row.block.map(|b| b.1),
         "gas_used": row.gas_used,
         "archive": row.archive,
+        "log_size": row.log.as_ref().map(|l| l.size),
+        "log_root": row.log.as_ref().map(|l| l.root),
         "created_at": row.created_at_ms,
     })
 }

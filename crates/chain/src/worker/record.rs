@@ -22,6 +22,7 @@ impl Gathered {
             head: None,
             arrivals: Vec::new(),
             runs: Vec::new(),
+            log: None,
         };
         Self { draft, received_at_ms: Vec::new() }
     }

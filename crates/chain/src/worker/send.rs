@@ -57,12 +57,21 @@ impl Worker {
         let draft = TransactionDraft { account, nonce, kind: request.kind.clone(), attempt: attempt.clone() };
         let (batch, received_at_ms) = batch.map_or((None, Vec::new()), |(b, r)| (Some(b), r));
         let anchor = batch.as_ref().and_then(|b| Some((b.number, b.head?)));
+        let log = batch.as_ref().and_then(|b| b.log.clone());
+        if log.is_some() {
+            // Until the journal has the batch, only the journal knows where the log is.
+            self.log = None;
+        }
         let opened = self.setup.ledger.open(draft, batch).await;
         if let Err(windlass_journal::Error::NonceTaken { .. }) = &opened {
             // The journal knows better than this lane; take its word and build the transaction again.
             self.load_lane(account).await?;
         }
         let opened = opened?;
+        if let Some(log) = log {
+            metrics::log(log.size);
+            self.log = Some(log);
+        }
         self.pending.insert(attempt.hash, (account, nonce));
         let head = self.follower.head().map_or(0, |h| h.number);
         let Some(lane) = self.lanes.get_mut(&account) else { return Ok(()) };

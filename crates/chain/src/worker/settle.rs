@@ -67,9 +67,11 @@ impl Worker {
         let Some((number, previous)) = self.lanes.get(&account).map(|l| l.anchor) else { return Ok(()) };
         let count = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
         let leaves = batch::leaves(&waiting, &contract.domain);
+        let log = self.log_with(contract, &waiting, &leaves, shard.1 == 1).await?;
+        let stated = (log.size, log.root);
         let Ok(tree) = Tree::new(leaves) else { return Ok(()) };
         let (number, root) = (number + 1, tree.root());
-        let (input, gas) = batch::anchor_call(previous, number, root, count);
+        let (input, gas) = batch::anchor_call(previous, number, root, count, stated);
         let request = Request {
             to: TxKind::Call(contract.address),
             value: U256::ZERO,
@@ -81,9 +83,10 @@ impl Worker {
             settlement: Settlement::Anchor,
             number,
             root: Some(root),
-            head: Some(batch::next_head(previous, number, root, count)),
+            head: Some(batch::next_head(previous, number, root, count, stated)),
             arrivals: waiting.iter().map(|u| u.arrival).collect(),
             runs: Vec::new(),
+            log: Some(log),
         };
         metrics::batch(waiting.len());
         metrics::expected_gas(Settlement::Anchor, waiting.len(), batch::expected_gas(Settlement::Anchor, &[], 0));
@@ -179,6 +182,7 @@ impl Worker {
             head: None,
             arrivals: vec![unsettled.arrival],
             runs: Vec::new(),
+            log: None,
         };
         self.open(account, request, Some((draft, vec![unsettled.received_at_ms]))).await
     }

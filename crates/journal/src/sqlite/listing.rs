@@ -7,6 +7,7 @@ use windlass_reading::DeviceId;
 use super::{
     Sqlite,
     convert::{address_at, hash_at, opt_bytes_at, opt_hash_at, opt_u64_at, reading_at, settlement_at, u64_at},
+    log,
 };
 use crate::{
     Act, ActRow, AttemptRow, BatchRow, Error, Filter, LaneRow, Listing, QuarantineRow, ReadingRow, State, Totals,
@@ -19,7 +20,8 @@ const READINGS: &str = "SELECT r.arrival, d.name, r.epoch, r.sequence, r.observe
     LEFT JOIN batches b ON b.id = r.batch LEFT JOIN transactions t ON t.id = b.\"transaction\"";
 const BATCHES: &str = "SELECT b.id, b.settlement, b.account, b.number, b.root, b.head, b.count - b.released,
     t.state, t.success, t.tx, t.block_number, t.block_hash, t.gas_used, t.created_at,
-    CASE WHEN EXISTS (SELECT 1 FROM meta WHERE key = 'archive') THEN NULL ELSE b.archive END
+    CASE WHEN EXISTS (SELECT 1 FROM meta WHERE key = 'archive') THEN NULL ELSE b.archive END,
+    b.log_contract, b.log_base, b.log_arrival, b.log_size, b.log_root, b.log_frontier
     FROM batches b JOIN transactions t ON t.id = b.\"transaction\"";
 const TRANSACTIONS: &str = "SELECT t.id, t.account, t.nonce, json_extract(t.kind, '$.kind'), t.state, t.success,
     (SELECT COUNT(*) FROM attempts WHERE \"transaction\" = t.id),
@@ -98,6 +100,7 @@ fn batch_row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
         gas_used: opt_u64_at(row, 12)?,
         created_at_ms: u64_at(row, 13)?,
         archive: row.get(14)?,
+        log: log::state_at(row, 15)?,
     })
 }
 

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-pub(super) const MIGRATIONS: [&str; 9] = [
+pub(super) const MIGRATIONS: [&str; 10] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -168,6 +168,16 @@ CREATE TABLE device_keys (
     PRIMARY KEY (device, epoch)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO device_keys (device, epoch, key) SELECT id, epoch, address FROM devices WHERE address IS NOT NULL;
+",
+    // The append-only log as each anchor states it, with the frontier from which it goes on.
+    "
+ALTER TABLE batches ADD COLUMN log_contract TEXT;
+ALTER TABLE batches ADD COLUMN log_base INTEGER;
+ALTER TABLE batches ADD COLUMN log_arrival INTEGER;
+ALTER TABLE batches ADD COLUMN log_size INTEGER;
+ALTER TABLE batches ADD COLUMN log_root BLOB;
+ALTER TABLE batches ADD COLUMN log_frontier BLOB;
+CREATE INDEX batches_log ON batches(log_contract) WHERE log_contract IS NOT NULL;
 ",
 ];
 

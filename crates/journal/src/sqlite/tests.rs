@@ -12,7 +12,7 @@ use crate::{
     Release, RunDraft, SessionRow, Sessions, Span, State, Stored, TransactionDraft,
 };
 
-fn id(name: &str) -> DeviceId {
+pub(super) fn id(name: &str) -> DeviceId {
     DeviceId::new(name).unwrap()
 }
 
@@ -30,7 +30,7 @@ fn device(name: &str, settlement: Settlement) -> DeviceRow {
     }
 }
 
-async fn open(dir: &TempDir) -> Sqlite {
+pub(super) async fn open(dir: &TempDir) -> Sqlite {
     let journal = Sqlite::open(dir.path(), &Options::default()).unwrap();
     journal.upsert_devices(vec![device("a", Settlement::Anchor), device("b", Settlement::Batch)]).await.unwrap();
     journal
@@ -38,7 +38,7 @@ async fn open(dir: &TempDir) -> Sqlite {
 
 type Outcome = mpsc::Receiver<Result<Stored, AppendError>>;
 
-fn append(journal: &Sqlite, name: &str, settlement: Settlement, sequence: u64) -> Outcome {
+pub(super) fn append(journal: &Sqlite, name: &str, settlement: Settlement, sequence: u64) -> Outcome {
     append_packet(journal, name, settlement, sequence, (9, false))
 }
 
@@ -67,7 +67,7 @@ fn append_packet(journal: &Sqlite, name: &str, settlement: Settlement, sequence:
     outcome
 }
 
-fn transaction(nonce: u64) -> TransactionDraft {
+pub(super) fn transaction(nonce: u64) -> TransactionDraft {
     TransactionDraft {
         account: Address::repeat_byte(1),
         nonce,
@@ -82,7 +82,7 @@ fn transaction(nonce: u64) -> TransactionDraft {
     }
 }
 
-fn batch(arrivals: Vec<u64>) -> BatchDraft {
+pub(super) fn batch(arrivals: Vec<u64>) -> BatchDraft {
     BatchDraft {
         settlement: Settlement::Anchor,
         number: 1,
@@ -90,10 +90,11 @@ fn batch(arrivals: Vec<u64>) -> BatchDraft {
         head: Some(B256::repeat_byte(9)),
         arrivals,
         runs: Vec::new(),
+        log: None,
     }
 }
 
-fn included(success: bool, skipped: Vec<Span>) -> Inclusion {
+pub(super) fn included(success: bool, skipped: Vec<Span>) -> Inclusion {
     Inclusion {
         tx: B256::repeat_byte(1),
         block_number: 10,
@@ -467,7 +468,7 @@ async fn a_failed_commit_acknowledges_nothing_and_leaves_no_hole() {
 }
 
 /// Appends so many readings of "a" and makes them final in one batch.
-async fn settled(journal: &Sqlite, nonce: u64, sequences: std::ops::RangeInclusive<u64>) {
+pub(super) async fn settled(journal: &Sqlite, nonce: u64, sequences: std::ops::RangeInclusive<u64>) {
     for sequence in sequences.clone() {
         append(journal, "a", Settlement::Anchor, sequence).recv().unwrap().unwrap();
     }

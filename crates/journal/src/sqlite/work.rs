@@ -13,11 +13,11 @@ use super::{
         address_at, corrupt, device_at, end_at, format_at, hash_at, key_at, opt_address_at, opt_bytes_at, opt_key_at,
         reading_at, settlement_at, u64_at,
     },
-    write,
+    log, write,
 };
 use crate::{
     Account, Act, Append, Attempt, BatchDraft, DeviceRow, DeviceState, End, Error, Inclusion, Journal, KeyRow, Kind,
-    Ledger, OpenTransaction, Opened, Recent, Refusal, Refused, Release, TransactionDraft, Unsettled, metrics,
+    Ledger, LogState, OpenTransaction, Opened, Recent, Refusal, Refused, Release, TransactionDraft, Unsettled, metrics,
 };
 
 /// How many of a device's latest QoS 1 publishes are remembered for redeliveries.
@@ -232,6 +232,18 @@ impl Ledger for Sqlite {
             Ok(rows)
         })
         .await
+    }
+
+    async fn log(&self, contract: String) -> Result<Option<LogState>, Error> {
+        self.scan(move |c| log::newest(c, &contract)).await
+    }
+
+    async fn log_base(&self) -> Result<u64, Error> {
+        self.scan(log::base).await
+    }
+
+    async fn log_readings(&self, after: u64, upto: u64, limit: usize) -> Result<Vec<(u64, Reading)>, Error> {
+        self.scan(move |c| log::readings(c, after, upto, limit)).await
     }
 
     async fn funded_since(&self, since_ms: u64) -> Result<u64, Error> {

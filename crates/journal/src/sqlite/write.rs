@@ -6,6 +6,7 @@ use windlass_reading::DeviceId;
 
 use super::{
     convert::{corrupt, opt_u64_at, u64_at},
+    log,
     writer::Effects,
 };
 use crate::{Account, Attempt, BatchDraft, DeviceRow, End, Error, Inclusion, Opened, Span, TransactionDraft};
@@ -89,11 +90,18 @@ pub(super) fn open(
 }
 
 fn insert_batch(connection: &Connection, transaction: i64, account: Address, batch: &BatchDraft) -> Result<u64, Error> {
+    let state = batch.log.as_ref();
+    if let Some(state) = state
+        && (!log::follows(connection, state)? || batch.arrivals.iter().any(|arrival| *arrival > state.arrival))
+    {
+        return Err(Error::LogMoved(state.contract.clone()));
+    }
     connection
         .prepare_cached(
-            "INSERT INTO batches (\"transaction\", settlement, account, number, root, head, count, oldest_received_at)
+            "INSERT INTO batches (\"transaction\", settlement, account, number, root, head, count, oldest_received_at,
+                                  log_contract, log_base, log_arrival, log_size, log_root, log_frontier)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,
-                     COALESCE((SELECT received_at FROM readings WHERE arrival = ?8), 0))",
+                     COALESCE((SELECT received_at FROM readings WHERE arrival = ?8), 0), ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             transaction,
@@ -104,6 +112,12 @@ fn insert_batch(connection: &Connection, transaction: i64, account: Address, bat
             batch.head.map(|h| h.to_vec()),
             batch.arrivals.len() as i64,
             batch.arrivals.iter().min().map(|a| *a as i64),
+            state.map(|s| &s.contract),
+            state.map(|s| s.base as i64),
+            state.map(|s| s.arrival as i64),
+            state.map(|s| s.size as i64),
+            state.map(|s| s.root.to_vec()),
+            state.map(|s| &s.frontier),
         ])?;
     let id = connection.last_insert_rowid();
     let mut take = connection.prepare_cached("UPDATE readings SET batch = ?1 WHERE arrival = ?2 AND batch IS NULL")?;
