@@ -145,3 +145,48 @@ fn two_submitters_share_the_devices_and_each_keeps_its_own_order() {
     assert_eq!(accounts.len(), 2, "both submitted");
     assert_eq!(site.rows(&["lanes"]).len(), 2);
 }
+
+/// With ranges the chain itself says that no number of a device was left out, over batches, a kill and a reorg.
+#[test]
+fn anchors_with_ranges_continue_each_devices_sequence_on_chain() {
+    let ids = ["a-1", "a-2", "a-3"];
+    let mut site = Site::new(&ids.map(|id| (id, "anchor", "digits")));
+    site.edit_config("max_wait = \"300ms\"", "max_wait = \"300ms\"\nranges = true");
+    site.start_node();
+    site.deploy();
+    site.start();
+    let mut acknowledged = publish(&site, &ids, 5);
+    site.kill();
+    site.start();
+    acknowledged.extend(publish(&site, &ids[..2], 7));
+    rpc(site.rpc, "anvil_reorg", json!([1, []])).unwrap();
+    site.until_final(acknowledged.len());
+    assert_consistent(&site, &acknowledged);
+    let anchored = |id: &str| {
+        let device = windlass_reading::DeviceId::new(id).unwrap().hash();
+        let data = hex::encode_prefixed(Windlass::anchoredSequenceOfCall { device }.abi_encode());
+        let answer = rpc(site.rpc, "eth_call", json!([{ "to": site.contract(), "data": data }, "latest"])).unwrap();
+        u64::from_str_radix(answer.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+    };
+    assert_eq!(ids.map(anchored), [12, 12, 5]);
+    let checked = site.command(&["fsck", "--rpc", &format!("http://127.0.0.1:{}", site.rpc)]);
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+/// A range must start at the device's first number, so a contract that has anchors without ranges takes none.
+#[test]
+fn ranges_do_not_begin_after_anchors_without_them() {
+    let mut site = Site::ready(&[("a-1", "anchor", "digits")]);
+    let mut acknowledged = publish(&site, &["a-1"], 3);
+    site.until_final(3);
+    site.terminate();
+    site.edit_config("max_wait = \"300ms\"", "max_wait = \"300ms\"\nranges = true");
+    site.start();
+    acknowledged.extend(publish(&site, &["a-1"], 2));
+    site.until_unready("settlement.ranges can only begin");
+    site.terminate();
+    site.edit_config("ranges = true", "ranges = false");
+    site.start();
+    site.until_final(5);
+    assert_consistent(&site, &acknowledged);
+}

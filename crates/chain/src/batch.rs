@@ -4,24 +4,22 @@ use std::time::Duration;
 
 use alloy::{
     primitives::{B256, Bytes, keccak256},
-    sol_types::{SolCall, SolValue},
+    sol_types::SolCall,
 };
 use windlass_contract::{Barcode, IWindlass, Windlass};
 use windlass_journal::Unsettled;
-use windlass_reading::{DeviceId, Domain, PublicKey, Reading, Run, Settlement, leaf, pack_run};
+use windlass_reading::{DeviceId, Domain, PublicKey, Reading, Run, pack_run};
 
 use crate::{
     Limits,
     config::{MAX_CALLDATA_BYTES, MAX_TRANSACTION_GAS},
 };
 
-/// Gas limit of an anchor without ranges: 51,773 for the first, 35,057 after (contracts/snapshots); the rest is margin.
-const ANCHOR_GAS: u64 = 120_000;
-/// Gas limit of a `set`: 43,591 for the first value, 26,491 after (contracts/snapshots).
+/// Gas limit of a `set`: 43,518 for the first value, 26,418 after (contracts/snapshots).
 pub(crate) const SET_GAS: u64 = 80_000;
-/// Gas for each run of a `record`: signature check, sequence slot, event (19,336 in a hundred, 41k alone: contracts/snapshots).
+/// Gas for each run of a `record`: signature check, sequence slot, event (15,762 in a hundred: contracts/snapshots).
 const RUN_GAS: u64 = 60_000;
-/// Gas for each reading that its device signed, by who can check the signature (contracts/snapshots: 41k, 50k and 277k
+/// Gas for each reading that its device signed, by who can check the signature (contracts/snapshots: 39k, 47k and 279k
 /// alone).
 const SIGNED_GAS: u64 = 60_000;
 const SIGNED_P256_GAS: u64 = 75_000;
@@ -30,12 +28,11 @@ const SIGNED_P256_IN_SOLIDITY_GAS: u64 = 330_000;
 const FLOOR_GAS_PER_BYTE: u64 = 40;
 /// EIP-2028: what calldata costs where its floor does not bind, as a share of the floor.
 const FLOOR_SHARE: (u64, u64) = (4, 10);
-/// What an anchor, and a `set`, use after the first one (contracts/snapshots).
-const ANCHOR_USES: u64 = 35_057;
-const SET_USES: u64 = 26_491;
+/// What a `set` uses after the first one (contracts/snapshots).
+pub(crate) const SET_USES: u64 = 26_418;
 /// What a run's signature check, sequence slot and event use (contracts/snapshots, less calldata).
 const RUN_USES: u64 = 11_000;
-/// Gas limit for each device of a registration: 29,116 in a hundred, 98,737 for a P-256 key alone (contracts/snapshots).
+/// Gas limit for each device of a registration: 27,925 in a hundred, 97,150 for a P-256 key alone (contracts/snapshots).
 const REGISTRATION_GAS: u64 = 150_000;
 /// What every transaction costs.
 const TRANSACTION_GAS: u64 = 21_000;
@@ -45,31 +42,6 @@ const RUN_OVERHEAD_BYTES: usize = 13 * 32;
 /// Whether waiting readings make a batch now.
 pub(crate) fn is_due(waiting: usize, oldest_age: Duration, limits: &Limits) -> bool {
     waiting > 0 && (waiting >= limits.max_readings || oldest_age >= limits.max_wait)
-}
-
-/// A head of an anchor chain: `keccak256(abi.encode(previousHead, batch, root, count, logSize, logRoot, rangesHash))`.
-/// `log` is the append-only log's size and root, both zero where an anchor says nothing of it.
-pub fn next_head(previous: B256, number: u64, root: B256, count: u32, log: (u64, B256)) -> B256 {
-    keccak256((previous, number, root, count, log.0, log.1, B256::ZERO).abi_encode())
-}
-
-/// The leaves of an anchor batch, in the order of the readings.
-pub(crate) fn leaves(readings: &[Unsettled], domain: &Domain) -> Vec<B256> {
-    readings.iter().map(|u| leaf(&u.reading, domain.reading(&u.reading))).collect()
-}
-
-/// The calldata of an anchor.
-pub(crate) fn anchor_call(previous: B256, number: u64, root: B256, count: u32, log: (u64, B256)) -> (Bytes, u64) {
-    let call = Windlass::anchorCall {
-        previousHead: previous,
-        batch: number,
-        root,
-        count,
-        logSize: log.0,
-        logRoot: log.1,
-        ranges: Vec::new(),
-    };
-    (call.abi_encode().into(), ANCHOR_GAS)
 }
 
 /// Consecutive readings of one device, packed and ready to be signed.
@@ -230,18 +202,12 @@ pub(crate) fn record_call(runs: Vec<IWindlass::Run>) -> (Bytes, u64) {
     (data.into(), gas.min(MAX_TRANSACTION_GAS))
 }
 
-/// What the transaction will use, as far as can be said before: for the export beside what it did use.
-pub(crate) fn expected_gas(settlement: Settlement, calldata: &[u8], runs: usize) -> u64 {
-    match settlement {
-        Settlement::Anchor => ANCHOR_USES,
-        Settlement::Direct => SET_USES,
-        Settlement::Batch => {
-            let zeros = calldata.iter().filter(|byte| **byte == 0).count();
-            let floor = (calldata.len() - zeros) as u64 * FLOOR_GAS_PER_BYTE + zeros as u64 * FLOOR_GAS_PER_BYTE / 4;
-            let (share, of) = FLOOR_SHARE;
-            TRANSACTION_GAS + floor.max(floor * share / of + runs as u64 * RUN_USES)
-        }
-    }
+/// What a `record` or `recordSigned` will use, as far as can be said before: for the export beside what it did use.
+pub(crate) fn expected_gas(calldata: &[u8], runs: usize) -> u64 {
+    let zeros = calldata.iter().filter(|byte| **byte == 0).count();
+    let floor = (calldata.len() - zeros) as u64 * FLOOR_GAS_PER_BYTE + zeros as u64 * FLOOR_GAS_PER_BYTE / 4;
+    let (share, of) = FLOOR_SHARE;
+    TRANSACTION_GAS + floor.max(floor * share / of + runs as u64 * RUN_USES)
 }
 
 /// The calldata of a direct `set`; `None` when the payload is not a number (the device side refuses those).
@@ -379,29 +345,9 @@ mod tests {
     fn what_a_record_is_expected_to_use_follows_its_bytes_or_its_runs() {
         // Many bytes in few runs: the floor. 40 gas for a byte, 10 for a zero.
         let long = [vec![1; 10_000], vec![0; 1_000]].concat();
-        assert_eq!(expected_gas(Settlement::Batch, &long, 2), 21_000 + 400_000 + 10_000);
+        assert_eq!(expected_gas(&long, 2), 21_000 + 400_000 + 10_000);
         // Few bytes in many runs: 16 and 4, and the runs.
-        assert_eq!(expected_gas(Settlement::Batch, &[1; 1_000], 50), 21_000 + 16_000 + 50 * RUN_USES);
-        assert!(
-            expected_gas(Settlement::Anchor, &[], 0) < ANCHOR_GAS && expected_gas(Settlement::Direct, &[], 0) < SET_GAS
-        );
-    }
-
-    #[test]
-    fn heads_are_the_frozen_ones() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/heads.json");
-        let file: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-        let plain = |a: &&serde_json::Value| a["ranges"].as_array().unwrap().is_empty();
-        let mut checked = 0;
-        for anchor in file["anchors"].as_array().unwrap().iter().filter(plain) {
-            let hash = |key: &str| -> B256 { anchor[key].as_str().unwrap().parse().unwrap() };
-            let number = anchor["batch"].as_str().unwrap().parse().unwrap();
-            let count = u32::try_from(anchor["count"].as_u64().unwrap()).unwrap();
-            let log = (anchor["logSize"].as_str().unwrap().parse().unwrap(), hash("logRoot"));
-            assert_eq!(next_head(hash("previousHead"), number, hash("root"), count, log), hash("head"));
-            checked += u32::from(log.0 > 0);
-        }
-        assert!(checked > 0);
+        assert_eq!(expected_gas(&[1; 1_000], 50), 21_000 + 16_000 + 50 * RUN_USES);
     }
 
     #[test]

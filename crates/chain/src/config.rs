@@ -97,11 +97,13 @@ pub struct Limits {
     /// Longest that a reading waits for its batch to fill.
     #[serde(with = "humantime_serde")]
     pub max_wait: Duration,
+    /// Whether each anchor says on chain which sequences of each device it holds.
+    pub ranges: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { default: Settlement::Anchor, max_readings: 10_000, max_wait: Duration::from_secs(1) }
+        Self { default: Settlement::Anchor, max_readings: 10_000, max_wait: Duration::from_secs(1), ranges: false }
     }
 }
 

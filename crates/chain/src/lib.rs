@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod actor;
+mod anchor;
 mod batch;
 mod config;
 mod error;
@@ -21,7 +22,7 @@ mod standing;
 mod worker;
 
 pub use actor::{ChainActor, Drain, Obey, Reload};
-pub use batch::next_head;
+pub use anchor::{Anchor, ranges};
 pub use config::{Config, Confirmations, Key, Limits, Treasury, Wei};
 
 pub use error::Error;

@@ -9,11 +9,11 @@ use alloy::{
     rpc::types::Filter as LogFilter,
     sol_types::{SolCall, SolEvent},
 };
-use windlass_chain::{Nodes, next_head};
+use windlass_chain::{Anchor, Nodes, ranges};
 use windlass_contract::{Barcode, Windlass};
 use windlass_journal::{BatchRow, Filter, Ledger, Listing, Sqlite, State, TransactionRow};
 use windlass_proof::Tree;
-use windlass_reading::{Domain, Settlement, leaf};
+use windlass_reading::{Domain, Reading, Settlement, leaf};
 
 /// Rows that are looked at in one go.
 const PAGE: u64 = 1_000;
@@ -83,12 +83,26 @@ async fn anchor(
     let stated = batch.log.as_ref().map_or((0, B256::ZERO), |log| (log.size, log.root));
     // The one before may be older than this contract or this journal; then there is nothing to compare with.
     if let Some((_, previous)) = heads.get(&batch.account).filter(|(number, _)| number + 1 == batch.number)
-        && next_head(*previous, batch.number, root, u32::try_from(batch.count)?, stated) != head
+        && !follows(*previous, batch, root, stated, &readings, head)?
     {
         report.faults.push(format!("batch {}: its head does not follow that of anchor {}", batch.id, batch.number - 1));
     }
     heads.insert(batch.account, (batch.number, head));
     Ok(())
+}
+
+/// Whether `head` is the one after `previous`, with ranges or without: each batch was made in one of both ways.
+fn follows(
+    previous: B256,
+    batch: &BatchRow,
+    root: B256,
+    log: (u64, B256),
+    readings: &[Reading],
+    head: B256,
+) -> anyhow::Result<bool> {
+    let count = u32::try_from(batch.count)?;
+    let plain = Anchor { previous, number: batch.number, root, count, log, ranges: Vec::new() };
+    Ok(plain.head() == head || Anchor { ranges: ranges(readings), ..plain }.head() == head)
 }
 
 /// Every signed attempt is what its row says.

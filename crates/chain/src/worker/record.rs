@@ -111,7 +111,7 @@ impl Worker {
         gathered: Gathered,
     ) -> Result<(), Error> {
         let readings = gathered.draft.arrivals.len();
-        let expected = batch::expected_gas(Settlement::Batch, &input, runs);
+        let expected = batch::expected_gas(&input, runs);
         let request = Request {
             to: TxKind::Call(contract.address),
             value: U256::ZERO,

@@ -14,7 +14,7 @@ use windlass_reading::{DeviceId, Settlement};
 
 use super::{Contract, Worker, now_ms};
 use crate::{
-    Error, batch,
+    Anchor, Error, anchor, batch,
     lane::{Request, SLOTS},
     metrics,
 };
@@ -60,18 +60,28 @@ impl Worker {
         if self.lanes.get(&account).is_some_and(|l| l.anchor_in_doubt) && !self.resolve_head(account, contract).await? {
             return Ok(());
         }
-        let waiting = self.due(account, Settlement::Anchor, shard).await?;
+        let mut waiting = self.due(account, Settlement::Anchor, shard).await?;
         if waiting.is_empty() {
             return Ok(());
         }
+        let Some(with_ranges) = self.says_ranges(account, contract).await? else { return Ok(()) };
+        if with_ranges {
+            waiting = anchor::fitting(waiting);
+        }
         let Some((number, previous)) = self.lanes.get(&account).map(|l| l.anchor) else { return Ok(()) };
         let count = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-        let leaves = batch::leaves(&waiting, &contract.domain);
+        let leaves = anchor::leaves(&waiting, &contract.domain);
         let log = self.log_with(contract, &waiting, &leaves, shard.1 == 1).await?;
-        let stated = (log.size, log.root);
         let Ok(tree) = Tree::new(leaves) else { return Ok(()) };
-        let (number, root) = (number + 1, tree.root());
-        let (input, gas) = batch::anchor_call(previous, number, root, count, stated);
+        let anchor = Anchor {
+            previous,
+            number: number + 1,
+            root: tree.root(),
+            count,
+            log: (log.size, log.root),
+            ranges: if with_ranges { anchor::ranges(waiting.iter().map(|u| &u.reading)) } else { Vec::new() },
+        };
+        let (input, gas) = anchor.call();
         let request = Request {
             to: TxKind::Call(contract.address),
             value: U256::ZERO,
@@ -81,17 +91,43 @@ impl Worker {
         };
         let draft = BatchDraft {
             settlement: Settlement::Anchor,
-            number,
-            root: Some(root),
-            head: Some(batch::next_head(previous, number, root, count, stated)),
+            number: anchor.number,
+            root: Some(anchor.root),
+            head: Some(anchor.head()),
             arrivals: waiting.iter().map(|u| u.arrival).collect(),
             runs: Vec::new(),
             log: Some(log),
         };
         metrics::batch(waiting.len());
-        metrics::expected_gas(Settlement::Anchor, waiting.len(), batch::expected_gas(Settlement::Anchor, &[], 0));
+        metrics::expected_gas(Settlement::Anchor, waiting.len(), anchor.expected_gas());
         let received = waiting.iter().map(|u| u.received_at_ms).collect();
         self.open(account, request, Some((draft, received))).await
+    }
+
+    /// Whether this anchor has ranges; `None` while it may have none and should. The contract takes a device's ranges
+    /// from its first number on only, so a gateway that has anchored without them cannot begin.
+    async fn says_ranges(&mut self, account: Address, contract: &Contract) -> Result<Option<bool>, Error> {
+        let wanted = self.setup.limits.ranges;
+        let (with, without) = (format!("with {}", contract.name), format!("without {}", contract.name));
+        let known = self.setup.ledger.meta("ranges".into()).await?.filter(|k| *k == with || *k == without);
+        let begun = match &known {
+            Some(known) => *known == with,
+            // Anchors of an earlier version had none.
+            None => wanted && self.lanes.get(&account).is_some_and(|l| l.anchor == (0, B256::ZERO)),
+        };
+        let says = if wanted { with } else { without };
+        if wanted && !begun {
+            let text = "settlement.ranges can only begin with the first anchor on a contract: deploy another contract, or \
+                        switch it off";
+            if let Some(lane) = self.lanes.get_mut(&account) {
+                lane.trouble = Some(text.to_owned());
+            }
+            return Ok(None);
+        }
+        if known.as_ref() != Some(&says) {
+            self.setup.ledger.set_meta("ranges".into(), says).await?;
+        }
+        Ok(Some(wanted))
     }
 
     /// Reads the account's head from the chain once no anchor of it is open. False: wait.
@@ -167,7 +203,7 @@ impl Worker {
             tracing::error!(%device, sequence = unsettled.reading.sequence, "a direct reading is not a number");
             return Ok(());
         };
-        metrics::expected_gas(Settlement::Direct, 1, batch::expected_gas(Settlement::Direct, &input, 0));
+        metrics::expected_gas(Settlement::Direct, 1, batch::SET_USES);
         let request = Request {
             to: TxKind::Call(barcode),
             value: U256::ZERO,
