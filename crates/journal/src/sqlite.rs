@@ -152,6 +152,11 @@ impl Sqlite {
         })
     }
 
+    /// Whether a journal was ever made in `directory`.
+    pub fn exists(directory: &Path) -> bool {
+        directory.join(FILE).exists()
+    }
+
     /// Opens the journal for listings beside a live writer; every write is refused with [`Error::Closed`].
     ///
     /// # Errors

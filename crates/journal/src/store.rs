@@ -182,6 +182,12 @@ pub trait Listing: Send + Sync + 'static {
     /// Every account that ever sent, with what is open.
     async fn lanes(&self) -> Result<Vec<LaneRow>, Error>;
 
+    /// How many readings of the device are not mined.
+    async fn device_unsettled(&self, device: DeviceId) -> Result<u64, Error>;
+
+    /// The highest index of a custodial key that any device ever had.
+    async fn highest_custodial(&self) -> Result<Option<u32>, Error>;
+
     /// Every signed attempt, oldest first.
     async fn attempts(&self, filter: Filter) -> Result<Vec<AttemptRow>, Error>;
 

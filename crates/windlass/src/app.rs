@@ -23,6 +23,7 @@ use std::{
 use actix::{Actor, Addr, Arbiter};
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::Context;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use windlass_broker::{Broker, Identities};
 use windlass_chain::{ChainActor, Nodes, Setup, Standing, Worker};
@@ -50,6 +51,7 @@ pub struct App {
     upkeep: tokio::task::JoinHandle<()>,
     reloader: Reloader,
     door: admin::Door,
+    reloads: mpsc::Receiver<admin::Reload>,
 }
 
 impl std::fmt::Debug for App {
@@ -124,8 +126,7 @@ impl App {
         let interval = config.chain.poll_interval;
         let chain = ChainActor::start_in_arbiter(&chain_arbiter.handle(), move |_| ChainActor::new(worker, interval));
 
-        let door = admin::Door::open(&config.data_dir(), chain.clone(), standing.clone(), journal.clone())
-            .with_context(|| format!("operators' socket {}", admin::path(&config.data_dir()).display()))?;
+        let (door, reloads) = open_door(config, &chain, &standing, &journal)?;
         let surface = surface::Surface {
             config: config.clone(),
             journal: journal.clone(),
@@ -167,6 +168,7 @@ impl App {
             upkeep,
             reloader,
             door,
+            reloads,
         })
     }
 
@@ -198,8 +200,19 @@ impl App {
     /// Reads the config again, when it was changed or `now`. What cannot be used changes nothing.
     pub async fn reload(&mut self, now: bool) {
         if self.reloader.is_due() || now {
-            self.reloader.reload().await;
+            // The log and the metric have told.
+            let _ = self.reloader.reload().await;
         }
+    }
+
+    /// Waits for an operator who wants the config read again.
+    pub async fn reload_wanted(&mut self) -> Option<admin::Reload> {
+        self.reloads.recv().await
+    }
+
+    /// Reads the config again and says what became of it.
+    pub async fn reload_for(&mut self, asked: admin::Reload) {
+        let _ = asked.send(self.reloader.reload().await);
     }
 
     /// Stops in the order of the data's way: no new readings, answers for those that are in, then the chain side,
@@ -226,6 +239,21 @@ impl App {
 /// When the mnemonic file cannot be read or is none.
 pub fn load_custody(config: &Config) -> anyhow::Result<()> {
     seed::custody(config).map(|_| ())
+}
+
+/// The operators' socket, and where it hands on what only the app can do.
+fn open_door(
+    config: &Config,
+    chain: &Addr<ChainActor>,
+    standing: &Arc<Mutex<Standing>>,
+    journal: &Sqlite,
+) -> anyhow::Result<(admin::Door, mpsc::Receiver<admin::Reload>)> {
+    let (wanted, reloads) = mpsc::channel(1);
+    let asked =
+        admin::Asked { chain: chain.clone(), standing: standing.clone(), journal: journal.clone(), reloads: wanted };
+    let door = admin::Door::open(&config.data_dir(), asked)
+        .with_context(|| format!("operators' socket {}", admin::path(&config.data_dir()).display()))?;
+    Ok((door, reloads))
 }
 
 fn spawn_broker(broker: Broker, stop: CancellationToken) -> tokio::task::JoinHandle<()> {

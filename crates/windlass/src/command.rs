@@ -6,6 +6,7 @@ mod backup;
 mod check;
 mod demo;
 mod deploy;
+mod device;
 mod fsck;
 mod list;
 mod operate;
@@ -64,7 +65,7 @@ enum Command {
     Readings(list::Readings),
     /// Devices.
     #[command(subcommand)]
-    Device(list::Device),
+    Device(device::Device),
     /// Inputs that were refused and kept.
     #[command(subcommand)]
     Quarantine(list::Quarantine),
@@ -163,6 +164,10 @@ impl std::ops::Deref for Journal {
 impl WithConfig {
     fn load(&self) -> Result<Config, Invalid> {
         Config::load(&self.config)
+    }
+
+    fn file(&self) -> &std::path::Path {
+        &self.config
     }
 }
 

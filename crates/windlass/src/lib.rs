@@ -5,6 +5,7 @@ pub mod app;
 pub mod command;
 pub mod config;
 pub mod deployment;
+pub mod devices_file;
 pub mod fsck;
 pub mod prove;
 pub mod rows;

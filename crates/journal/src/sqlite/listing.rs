@@ -238,6 +238,24 @@ impl Listing for Sqlite {
         .await
     }
 
+    async fn device_unsettled(&self, device: DeviceId) -> Result<u64, Error> {
+        self.scan(move |c| {
+            Ok(c.query_row(
+                "SELECT COUNT(*) FROM readings r LEFT JOIN batches b ON b.id = r.batch
+                 LEFT JOIN transactions t ON t.id = b.\"transaction\"
+                 WHERE r.device = (SELECT id FROM devices WHERE name = ?1)
+                   AND (r.batch IS NULL OR t.state = 'sent' OR t.success = 0)",
+                [device.as_str()],
+                |row| u64_at(row, 0),
+            )?)
+        })
+        .await
+    }
+
+    async fn highest_custodial(&self) -> Result<Option<u32>, Error> {
+        self.scan(|c| Ok(c.query_row("SELECT MAX(custodial) FROM device_keys", [], |row| row.get(0))?)).await
+    }
+
     async fn attempts(&self, filter: Filter) -> Result<Vec<AttemptRow>, Error> {
         self.list(query(ATTEMPTS, &filter, (None, "t.created_at", "a.id")), |row| {
             Ok(AttemptRow {

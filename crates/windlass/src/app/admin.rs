@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
 };
@@ -42,6 +42,8 @@ pub enum Question {
     Do(Order),
     /// Where every lane stands.
     Lanes,
+    /// To read the config again.
+    Reload,
     /// To move what became final before this unix millisecond into a file.
     Archive {
         /// An absolute path.
@@ -91,6 +93,18 @@ pub async fn ask(data_dir: &Path, question: &Question) -> anyhow::Result<Option<
     Ok(Some(serde_json::from_str(&answer)?))
 }
 
+/// Wants the config read again; hears how many devices there are, or why it was refused.
+pub type Reload = oneshot::Sender<Result<usize, String>>;
+
+/// Whom the door asks.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) chain: Addr<ChainActor>,
+    pub(super) standing: Arc<Mutex<Standing>>,
+    pub(super) journal: Sqlite,
+    pub(super) reloads: mpsc::Sender<Reload>,
+}
+
 /// Answers operators; the socket goes with it.
 pub(super) struct Door {
     path: PathBuf,
@@ -99,12 +113,7 @@ pub(super) struct Door {
 
 impl Door {
     /// Only the owner of the process may open it.
-    pub(super) fn open(
-        data_dir: &Path,
-        chain: Addr<ChainActor>,
-        standing: Arc<Mutex<Standing>>,
-        journal: Sqlite,
-    ) -> io::Result<Self> {
+    pub(super) fn open(data_dir: &Path, asked: Asked) -> io::Result<Self> {
         let path = path(data_dir);
         // Left behind by a process that was killed: the data directory's lock says that it is nobody's.
         match fs::remove_file(&path) {
@@ -125,10 +134,10 @@ impl Door {
                         continue;
                     }
                 };
-                let (chain, standing, journal) = (chain.clone(), standing.clone(), journal.clone());
+                let asked = asked.clone();
                 tokio::spawn(async move {
                     let _place = place;
-                    if let Err(error) = answer(stream, &chain, &standing, &journal).await {
+                    if let Err(error) = answer(stream, &asked).await {
                         tracing::debug!(%error, "an operator went away");
                     }
                 });
@@ -143,12 +152,8 @@ impl Door {
     }
 }
 
-async fn answer(
-    mut stream: UnixStream,
-    chain: &Addr<ChainActor>,
-    standing: &Mutex<Standing>,
-    journal: &Sqlite,
-) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, asked: &Asked) -> io::Result<()> {
+    let Asked { chain, standing, journal, reloads } = asked;
     let mut question = String::new();
     timeout(PATIENCE, BufReader::new((&mut stream).take(LONGEST)).read_line(&mut question)).await??;
     let reply = match serde_json::from_str(&question) {
@@ -161,11 +166,26 @@ async fn answer(
             let standing = standing.lock().map(|s| s.clone()).unwrap_or_default();
             Reply::Lanes { lanes: standing.lanes.iter().map(rows::lane).collect(), idle: standing.idle }
         }
+        Ok(Question::Reload) => reload(reloads).await,
         Ok(Question::Archive { file, final_before_ms }) => archive(journal, file, final_before_ms).await,
         Err(error) => Reply::Refused(format!("not a question: {error}")),
     };
     let text = serde_json::to_string(&reply).map_err(io::Error::other)?;
     timeout(PATIENCE, stream.write_all((text + "\n").as_bytes())).await?
+}
+
+/// Has the config read again, and says what became of it.
+async fn reload(reloads: &mpsc::Sender<Reload>) -> Reply {
+    let (reply, outcome) = oneshot::channel();
+    let unheard = || Reply::Refused("the gateway is stopping".into());
+    if reloads.send(reply).await.is_err() {
+        return unheard();
+    }
+    match outcome.await {
+        Ok(Ok(devices)) => Reply::Done(format!("{devices} devices")),
+        Ok(Err(why)) => Reply::Refused(why),
+        Err(_) => unheard(),
+    }
 }
 
 /// Moves what is final, and writes down that somebody wanted it.

@@ -60,18 +60,21 @@ impl Reloader {
 
     /// Reads the config again and takes it into use, all of it or nothing. Sessions of devices that are as they were
     /// do not notice.
-    pub(super) async fn reload(&mut self) {
+    pub(super) async fn reload(&mut self) -> Result<usize, String> {
         self.seen = stamps(&self.running);
         match self.apply().await {
             Ok(devices) => {
                 gauge!(STALE).set(0.0);
                 counter!(RELOADS, "outcome" => DONE).increment(1);
                 tracing::info!(devices, "config read again");
+                Ok(devices)
             }
             Err(error) => {
                 gauge!(STALE).set(1.0);
                 counter!(RELOADS, "outcome" => REFUSED).increment(1);
-                tracing::error!("config read again and refused, the old one stays in force: {error:#}");
+                let why = format!("{error:#}");
+                tracing::error!("config read again and refused, the old one stays in force: {why}");
+                Err(why)
             }
         }
     }

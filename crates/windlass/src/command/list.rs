@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
-use windlass_journal::{Filter, Ledger, Listing};
+use windlass_journal::{Filter, Listing};
 use windlass_reading::DeviceId;
 
 use super::{Journal, OK, WithJournal, block_on, line};
@@ -34,13 +34,6 @@ pub(super) struct Readings {
     /// Only those received at or after this time (RFC 3339, or unix milliseconds).
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<u64>,
-}
-
-/// `windlass device …`.
-#[derive(Debug, Subcommand)]
-pub(super) enum Device {
-    /// List the devices that the gateway has seen in its config, with their standing on chain.
-    List(Rows),
 }
 
 /// `windlass quarantine …`.
@@ -104,20 +97,6 @@ impl Readings {
         let rows: Vec<_> = block_on(async { Ok(journal.readings(filter).await?) })?.iter().map(rows::reading).collect();
         let columns = ["device", "sequence", "observed_at", "payload", "state", "settlement", "batch", "block"];
         self.rows.print(&columns, &rows)
-    }
-}
-
-impl Device {
-    pub(super) fn run(&self) -> anyhow::Result<u8> {
-        let Self::List(options) = self;
-        let journal = options.journal()?;
-        let mut devices = block_on(async { Ok(journal.devices().await?) })?;
-        devices.truncate(options.limit().unwrap_or(usize::MAX));
-        let rows: Vec<_> = devices.iter().map(rows::device).collect();
-        options.print(
-            &["device", "format", "settlement", "epoch", "kind", "registered", "revoked", "address", "barcode"],
-            &rows,
-        )
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => app.reload(true).await,
+                Some(asked) = app.reload_wanted() => app.reload_for(asked).await,
                 () = tokio::time::sleep(WATCH_INTERVAL) => app.reload(false).await,
             }
         }
