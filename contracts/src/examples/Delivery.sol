@@ -131,6 +131,7 @@ contract Delivery {
     function refund() external {
         if (state != State.Open) revert NotOpen(state);
         uint256 from = refundableFrom();
+        // slither-disable-next-line timestamp (seconds that a proposer could shift do not matter beside the grace)
         if (block.timestamp < from) revert TooEarly(from);
 
         state = State.Refunded;
@@ -151,6 +152,7 @@ contract Delivery {
     /// @dev The state is set before, so that a receiver who calls back finds nothing left. To the price only: ether
     ///      that was forced in stays, and cannot stop the payment.
     function _pay(address payable receiver) private {
+        // slither-disable-next-line low-level-calls (`transfer` would leave contracts as receivers too little gas)
         (bool accepted,) = receiver.call{value: _price}("");
         if (!accepted) revert PaymentRefused(receiver);
     }
