@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-rust test-contracts test-deploy lint fuzz format figures idle bench-broker bench-chain chaos gas clean
+.PHONY: help tools build demo test test-rust test-contracts test-deploy lint analyse fuzz format figures idle bench-broker bench-chain chaos gas clean
 
 # Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
 ARGS ?=
@@ -50,9 +50,12 @@ lint: tools ## formatting, clippy, contract formatting, dependency rules
 	contracts/bin/forge fmt --check
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	else echo "cargo-deny is not here; tests/stories/layers.rs checks the walls between the crates"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tools/*.sh tests/clients/*.sh contracts/bin/* contracts/tools/foundry; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tools/*.sh tests/clients/*.sh contracts/bin/* contracts/tools/foundry contracts/tools/analyse; \
 	else echo "shellcheck is not here; the shell scripts are only parsed"; \
-	for s in .ci/run tools/*.sh tests/clients/*.sh; do bash -n "$$s"; done; fi
+	for s in .ci/run tools/*.sh tests/clients/*.sh contracts/tools/analyse; do bash -n "$$s"; done; fi
+
+analyse: tools ## slither over the contracts; fails on a finding without an answer
+	contracts/tools/analyse
 
 fuzz: ## libFuzzer on the MQTT front and the payloads: make fuzz [TARGET=after_connect] [SECONDS=60]
 	@tools/fuzz.sh "$(TARGET)" "$(SECONDS)"

@@ -106,6 +106,7 @@ abstract contract ReadingLog is DeviceRegistry, EIP712 {
         }
         // The registry refuses a zero signer, and a failed recovery yields zero: no match.
         (uint8 v, bytes32 r, bytes32 s) = ECDSA.parseCalldata(signature);
+        // slither-disable-next-line unused-return (error and argument: every failure yields the zero address)
         (address recovered,,) = ECDSA.tryRecover(digest, v, r, s);
         return recovered == slot.signer();
     }

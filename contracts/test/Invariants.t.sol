@@ -59,11 +59,14 @@ contract InvariantsTest is Fleet {
             _crew.record(i, uint8(i), uint8(i), uint8(3 * i));
             _crew.recordSigned(i, uint8(i));
             _crew.anchor(i, uint64(i), uint8(i), uint8(5 * i));
+            _crew.trespass(i);
+            _crew.replay(i, bytes1(uint8(i)));
             if (i % 16 == 0) _crew.rotate(i, i);
         }
         vm.assertTrue(_crew.recorded() > 20, "recorded");
         vm.assertTrue(_crew.skipped() > 20, "skipped");
         vm.assertTrue(_crew.anchors() > 20, "anchored");
+        vm.assertTrue(_crew.replays() > 20, "repeated");
         invariant_noEventBreaksARule();
         invariant_sequencesAreThoseOfTheEvents();
         invariant_headsAreThoseOfTheEvents();

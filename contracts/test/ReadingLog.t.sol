@@ -45,6 +45,27 @@ contract ReadingLogTest is Fleet {
         _assertSkipped(run, IWindlass.SkipReason.BadSignature);
     }
 
+    function test_record_aHighS_isSkipped_whereTheChainHasNoPrecompile() public {
+        vm.setEvmVersion("cancun");
+        IWindlass.Run memory run = _run(GATE, 1, 1);
+        (bytes32 r, bytes32 s) = abi.decode(_signP256(SECRET, _digest(run)), (bytes32, bytes32));
+        _assertBadSignature(run, abi.encodePacked(r, P256_ORDER - uint256(s)));
+        run.signature = abi.encodePacked(r, s);
+        _expectRecorded(run);
+        windlass.record(_list(run));
+    }
+
+    function test_recordSigned_aHighS_isSkipped_forBothKinds() public {
+        IWindlass.SignedReading memory reading = _reading(DOCK, 1);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(SECRET, _digest(reading));
+        reading.signature = abi.encodePacked(r, SECP256K1_ORDER - uint256(s), v == 27 ? uint8(28) : uint8(27));
+        _assertSkipped(reading, IWindlass.SkipReason.BadSignature);
+        reading = _reading(GATE, 1);
+        (r, s) = abi.decode(_signP256(SECRET, _digest(reading)), (bytes32, bytes32));
+        reading.signature = abi.encodePacked(r, P256_ORDER - uint256(s));
+        _assertSkipped(reading, IWindlass.SkipReason.BadSignature);
+    }
+
     function test_record_takesA65ByteSignature() public {
         IWindlass.Run memory run = _run(DOCK, 1, 1);
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(SECRET, _digest(run));
@@ -144,6 +165,10 @@ contract ReadingLogTest is Fleet {
         _assertBadSignature(run, _signP256(SECRET, digest));
         _assertBadSignature(run, abi.encodePacked(r, highS, v == 27 ? uint8(28) : uint8(27)));
         _assertBadSignature(run, abi.encodePacked(r, s, v - 27));
+        // EIP-2098 keeps the parity in the top bit of `s`: a high `s` of which that bit is taken off, too.
+        bytes32 parity = v == 27 ? bytes32(uint256(1) << 255) : bytes32(0);
+        _assertBadSignature(run, abi.encodePacked(r, highS));
+        _assertBadSignature(run, abi.encodePacked(r, highS | parity));
     }
 
     function test_record_badP256Signatures_areSkipped() public {
