@@ -6,5 +6,6 @@ pub mod command;
 pub mod config;
 pub mod deployment;
 pub mod fsck;
+pub mod log;
 pub mod prove;
 pub mod rows;
