@@ -31,7 +31,7 @@ const FLOOR_SHARE: (u64, u64) = (4, 10);
 /// What a `set` uses after the first one (contracts/snapshots).
 pub(crate) const SET_USES: u64 = 26_418;
 /// What a run's signature check, sequence slot and event use (contracts/snapshots, less calldata).
-const RUN_USES: u64 = 11_000;
+const RUN_USES: u64 = 12_600;
 /// Gas limit for each device of a registration: 27,925 in a hundred, 97,150 for a P-256 key alone (contracts/snapshots).
 const REGISTRATION_GAS: u64 = 150_000;
 /// What every transaction costs.

@@ -5,17 +5,21 @@
 //! two below n, which is why a tree that grows keeps every complete subtree that it ever had.
 //! Source: RFC 6962, section 2.1.
 
+mod checkpoint;
 mod frontier;
 mod paths;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod verify;
 
 use alloy::primitives::B256;
 use sha2::{Digest, Sha256};
 
+pub use checkpoint::{BadCheckpoint, Checkpoint};
 pub use frontier::{BadFrontier, Frontier};
 pub use paths::{Levels, Subtrees, consistency, inclusion, root};
+pub use tiles::{TILE_HEIGHT, TILE_WIDTH, Tile, TileKind, bundle, tiles_of};
 pub use verify::{verify_consistency, verify_inclusion};
 
 /// The hash of a leaf with this data.

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "commands speak to a person or a pipe")]
 
 pub(crate) mod archive;
+mod archives;
 mod backup;
 mod check;
 mod demo;
@@ -9,6 +10,7 @@ mod deploy;
 mod device;
 mod fsck;
 mod list;
+mod log;
 mod operate;
 mod proof;
 mod run;
@@ -93,6 +95,9 @@ enum Command {
     Fsck(fsck::Fsck),
     /// Move batches that have long been final into a file of their own, from which they can still be proved.
     Archive(archive::Archive),
+    /// The append-only log: export it, check it, prove that it only grew.
+    #[command(subcommand)]
+    Log(log::Log),
     /// Copy the journal, whole and checked, beside a running gateway.
     Backup(backup::Backup),
     /// Write the proof of one reading.
@@ -131,15 +136,7 @@ impl WithJournal {
             let opened = Sqlite::read_only(&directory);
             return Ok(Journal { sqlite: opened.with_context(|| no_journal(&directory))?, _copy: None });
         };
-        match Sqlite::read_only_file(file) {
-            Err(Error::Newer { found, known }) if found < known => {
-                let copy = tempfile::NamedTempFile::new()?;
-                std::fs::copy(file, copy.path())?;
-                Sqlite::bring_up_to_date(copy.path())?;
-                Ok(Journal { sqlite: Sqlite::read_only_file(copy.path())?, _copy: Some(copy) })
-            }
-            opened => Ok(Journal { sqlite: opened.with_context(|| file.display().to_string())?, _copy: None }),
-        }
+        Journal::of_file(file)
     }
 }
 
@@ -151,6 +148,21 @@ fn no_journal(directory: &std::path::Path) -> String {
 struct Journal {
     sqlite: Sqlite,
     _copy: Option<tempfile::NamedTempFile>,
+}
+
+impl Journal {
+    /// A backup or an archive, for reading.
+    fn of_file(file: &std::path::Path) -> anyhow::Result<Self> {
+        match Sqlite::read_only_file(file) {
+            Err(Error::Newer { found, known }) if found < known => {
+                let copy = tempfile::NamedTempFile::new()?;
+                std::fs::copy(file, copy.path())?;
+                Sqlite::bring_up_to_date(copy.path())?;
+                Ok(Self { sqlite: Sqlite::read_only_file(copy.path())?, _copy: Some(copy) })
+            }
+            opened => Ok(Self { sqlite: opened.with_context(|| file.display().to_string())?, _copy: None }),
+        }
+    }
 }
 
 impl std::ops::Deref for Journal {
@@ -206,6 +218,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         Command::Drain(options) => options.run(),
         Command::Fsck(options) => options.run(),
         Command::Archive(options) => options.run(),
+        Command::Log(options) => options.run(),
         Command::Backup(options) => options.run(),
         Command::Prove(options) => options.run(),
         Command::Verify(options) => options.run(),

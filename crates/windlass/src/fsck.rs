@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::log;
 use alloy::{
     consensus::{Transaction, TxEnvelope, transaction::SignerRecoverable},
     eips::Decodable2718,
@@ -29,6 +30,10 @@ pub struct Report {
     pub transactions: u64,
     /// Transactions that were looked up on chain.
     pub on_chain: u64,
+    /// Readings of the append-only log that were hashed again.
+    pub logged: u64,
+    /// Readings of the log that are in archives which were not named.
+    pub log_missing: u64,
     /// In words; empty when nothing is.
     pub faults: Vec<String>,
 }
@@ -125,6 +130,29 @@ async fn attempts(journal: &Sqlite, report: &mut Report) -> anyhow::Result<()> {
             }
         }
     }
+}
+
+/// Computes the append-only log again out of the readings, and compares it with what each batch states.
+///
+/// # Errors
+/// When the journal or an archive cannot be read.
+pub async fn log(
+    journal: &Sqlite,
+    archives: &[Sqlite],
+    contract: (u64, Address),
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    if journal.meta("archive".into()).await?.is_some() {
+        // An archive has some of the readings; the journal that they left has the log.
+        return Ok(());
+    }
+    let log = log::Log::open(journal, archives, contract).await?;
+    let anchors = log::of_journal(&log).await?;
+    let checked = log::check(&log, &anchors, 0, None).await?;
+    report.logged = checked.readings;
+    report.log_missing = checked.missing;
+    report.faults.extend(checked.faults.into_iter().map(|fault| format!("log: {fault}")));
+    Ok(())
 }
 
 /// Compares with the chain.

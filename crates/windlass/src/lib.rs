@@ -7,5 +7,6 @@ pub mod config;
 pub mod deployment;
 pub mod devices_file;
 pub mod fsck;
+pub mod log;
 pub mod prove;
 pub mod rows;

@@ -12,7 +12,7 @@ use windlass_journal::{BatchDraft, Kind, Unsettled};
 use windlass_proof::Tree;
 use windlass_reading::{DeviceId, Settlement};
 
-use super::{Contract, Worker, now_ms};
+use super::{Contract, Worker, log::Taken, now_ms};
 use crate::{
     Anchor, Error, anchor, batch,
     lane::{Request, SLOTS},
@@ -71,7 +71,8 @@ impl Worker {
         let Some((number, previous)) = self.lanes.get(&account).map(|l| l.anchor) else { return Ok(()) };
         let count = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
         let leaves = anchor::leaves(&waiting, &contract.domain);
-        let log = self.log_with(contract, &waiting, &leaves, shard.1 == 1).await?;
+        let taken = Taken { readings: &waiting, leaves: &leaves, all: shard.1 == 1 };
+        let log = self.log_with(contract, &taken).await?;
         let Ok(tree) = Tree::new(leaves) else { return Ok(()) };
         let anchor = Anchor {
             previous,

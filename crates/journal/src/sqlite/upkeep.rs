@@ -122,6 +122,10 @@ fn faults(c: &Connection) -> Result<Vec<String>, Error> {
             "SELECT COUNT(*) FROM readings WHERE device NOT IN (SELECT id FROM devices)",
         ),
         (
+            "readings that arrived after the log that their batch states",
+            "SELECT COUNT(*) FROM readings r JOIN batches b ON b.id = r.batch WHERE r.arrival > b.log_arrival",
+        ),
+        (
             "batches without a transaction",
             "SELECT COUNT(*) FROM batches WHERE \"transaction\" NOT IN (SELECT id FROM transactions)",
         ),

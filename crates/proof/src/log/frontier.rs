@@ -29,6 +29,13 @@ impl Frontier {
         self.size
     }
 
+    /// The subtrees with their level (their leaves are 2^level), greatest first.
+    pub(super) fn subtrees(&self) -> impl Iterator<Item = (u8, B256)> {
+        let size = self.size;
+        let levels = (0..64u8).rev().filter(move |level| size >> level & 1 == 1);
+        levels.zip(self.roots.iter().copied())
+    }
+
     /// Appends the leaf with this data.
     pub fn append(&mut self, data: &[u8]) {
         self.append_hash(leaf_hash(data));

@@ -1,8 +1,10 @@
 //! Roots and proofs out of the complete subtrees of a log.
 
+use std::collections::HashMap;
+
 use alloy::primitives::B256;
 
-use super::{empty_root, leaf_hash, node_hash};
+use super::{Frontier, empty_root, leaf_hash, node_hash};
 
 /// Where the roots of complete subtrees come from: memory, or the tiles of an export.
 pub trait Subtrees {
@@ -10,16 +12,37 @@ pub trait Subtrees {
     fn subtree(&self, level: u8, index: u64) -> Option<B256>;
 }
 
-/// Every complete subtree of a log, in memory: 64 bytes for a leaf.
+/// The complete subtrees of a log in memory, 64 bytes for a leaf: all of them, or those that a frontier and what came
+/// after it give. The second is enough for every proof between sizes that are not below the frontier's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Levels {
-    levels: Vec<Vec<B256>>,
+    size: u64,
+    levels: Vec<Level>,
+}
+
+/// The subtrees of one level from `first` on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Level {
+    first: u64,
+    nodes: Vec<B256>,
 }
 
 impl Levels {
-    /// How many leaves there are.
+    /// What a log goes on with when only its right edge is known.
+    pub fn after(frontier: &Frontier) -> Self {
+        let size = frontier.size();
+        let known: HashMap<u8, B256> = frontier.subtrees().collect();
+        let levels = (0..64u8).map(|level| {
+            // The edge of a level is a subtree of its own exactly when the level's bit is set: it is the last one then.
+            let nodes: Vec<B256> = known.get(&level).copied().into_iter().collect();
+            Level { first: (size >> level) - nodes.len() as u64, nodes }
+        });
+        Self { size, levels: levels.collect() }
+    }
+
+    /// How many leaves the log has.
     pub fn size(&self) -> u64 {
-        self.levels.first().map_or(0, |leaves| leaves.len() as u64)
+        self.size
     }
 
     /// Appends the leaf with this data.
@@ -29,15 +52,17 @@ impl Levels {
 
     /// Appends a leaf that is already hashed.
     pub fn append_hash(&mut self, leaf: B256) {
+        self.size += 1;
         let mut node = leaf;
         for level in 0.. {
             if self.levels.len() <= level {
-                self.levels.push(Vec::new());
+                self.levels.push(Level::default());
             }
             let Some(row) = self.levels.get_mut(level) else { return };
-            row.push(node);
-            match row.as_chunks::<2>() {
-                (pairs, []) if let Some([left, right]) = pairs.last() => node = node_hash(*left, *right),
+            row.nodes.push(node);
+            let complete = (row.first + row.nodes.len() as u64).is_multiple_of(2);
+            match row.nodes.as_slice() {
+                [.., left, right] if complete => node = node_hash(*left, *right),
                 _ => return,
             }
         }
@@ -46,7 +71,8 @@ impl Levels {
 
 impl Subtrees for Levels {
     fn subtree(&self, level: u8, index: u64) -> Option<B256> {
-        self.levels.get(usize::from(level))?.get(usize::try_from(index).ok()?).copied()
+        let row = self.levels.get(usize::from(level))?;
+        row.nodes.get(usize::try_from(index.checked_sub(row.first)?).ok()?).copied()
     }
 }
 

@@ -132,6 +132,21 @@ fn every_proof_of_every_small_log_verifies_and_is_for_nothing_else() {
 }
 
 #[test]
+fn what_a_frontier_goes_on_with_proves_everything_from_there_on() {
+    let all = leaves(70);
+    let (_, whole) = grown(&all);
+    for from in 0..=70u64 {
+        let (edge, _) = grown(&all[..from as usize]);
+        let mut later = Levels::after(&edge);
+        all[from as usize..].iter().for_each(|leaf| later.append(leaf));
+        assert_eq!((later.size(), root(&later, 70)), (70, root(&whole, 70)), "{from}");
+        for second in from..=70 {
+            assert_eq!(consistency(&later, from, second), consistency(&whole, from, second), "{from} to {second}");
+        }
+    }
+}
+
+#[test]
 fn a_frontier_with_too_few_or_broken_roots_is_refused() {
     let (frontier, _) = grown(&leaves(11));
     let bytes = frontier.to_bytes();
