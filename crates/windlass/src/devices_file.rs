@@ -81,6 +81,12 @@ impl DevicesFile {
         if let Some(key) = &device.key {
             entry.insert("key", spelled(key));
         }
+        // What a file says before its first entry stays before it.
+        let said = self.document.trailing().as_str().unwrap_or_default().to_owned();
+        if !self.document.contains_key("devices") && !said.is_empty() {
+            entry.decor_mut().set_prefix(said);
+            self.document.set_trailing("");
+        }
         let devices = self.document.entry("devices").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
         let devices = devices.as_array_of_tables_mut();
         devices.with_context(|| format!("{}: devices is not [[devices]]", self.path.display()))?.push(entry);
