@@ -110,7 +110,7 @@ fn the_log_only_grows_over_restarts_and_reorgs_and_anyone_can_check_it() {
     assert!(site.metric("windlass_reorgs_total") >= 1.0);
     assert_consistent(&site, &all);
     let sizes = sizes(&site);
-    assert!(sizes.is_sorted() && sizes.len() > 3, "{sizes:?}");
+    assert!(sizes.is_sorted() && sizes.len() >= 3, "{sizes:?}");
     assert_eq!(sizes.last(), Some(&520), "every reading that settles by anchor, and no other");
     assert_eq!(site.metric("windlass_log_size"), 520.0);
     let newest = anchors(&site).pop().unwrap();
