@@ -38,6 +38,7 @@ test-contracts:
 	contracts/bin/forge test
 	contracts/tools/artifacts --check
 	node tests/js/vectors.mjs
+	node tests/js/proofs.mjs
 
 test-deploy:
 	promtool check config deploy/prometheus.yml

@@ -279,6 +279,12 @@ impl Evidence {
         })
     }
 
+    /// Its header, and the receipt nodes of the transaction at `index`, for files that tests put together.
+    #[cfg(test)]
+    pub(crate) fn parts_of(&self, index: u64) -> (Block, Vec<Bytes>) {
+        (self.block(), prove(&self.receipts, index).nodes)
+    }
+
     fn event_proof(&self, transaction: u64, log: u32) -> EventProof {
         EventProof { transaction, log, receipt: prove(&self.receipts, transaction).nodes }
     }

@@ -5,3 +5,4 @@ mod attested;
 mod block;
 mod hostile;
 mod roundtrip;
+mod vectors;

@@ -64,6 +64,31 @@ fn recorded_evidence(signatures: [Bytes; 2]) -> Evidence {
     evidence(&transaction(CHAIN, recordSignedCall { readings }.abi_encode()), receipt(true, logs))
 }
 
+/// Anchored readings with their devices' signatures, one with its key's registration.
+pub(super) fn attested_files() -> Vec<(&'static str, ProofFile)> {
+    let (secp, by_secp) = secp256k1(&reading(3));
+    let (p, by_p) = (p256().1, signed_by_p256(&reading(3)));
+    let of = |signer, signature| anchor_evidence().attested(anchor_file(), signer, signature).unwrap();
+    let registration = registry(1, p).registration(INDEX, CONTRACT, &reading(3), p).unwrap();
+    let registered = anchor_evidence().registered(of(p, by_p.clone()), registration).unwrap();
+    vec![
+        ("anchor signed by secp256k1", of(secp, by_secp)),
+        ("anchor signed by P-256", of(p, by_p)),
+        ("anchor signed by P-256, with its registration", registered),
+    ]
+}
+
+/// Readings recorded by `recordSigned`.
+pub(super) fn recorded_files() -> Vec<(&'static str, ProofFile)> {
+    let (address, by_address) = secp256k1(&reading(3));
+    let evidence = recorded_evidence([by_address, signed_by_p256(&reading(4))]);
+    let of = |reading: &Reading, signer| evidence.batch(INDEX, CONTRACT, reading, signer).unwrap();
+    vec![
+        ("recordSigned by secp256k1", of(&reading(3), Some(address))),
+        ("recordSigned by P-256", of(&reading(4), Some(p256().1))),
+    ]
+}
+
 fn refused(file: &ProofFile) -> Refusal {
     verify(file.to_json().unwrap().as_bytes(), None).unwrap_err()
 }

@@ -116,6 +116,22 @@ pub(super) fn anchor_evidence() -> Evidence {
     evidence(&transaction(CHAIN, vec![1; 50]), receipt(true, logs))
 }
 
+/// A batch of one reading: its root is its leaf.
+pub(super) fn single_anchor_file() -> ProofFile {
+    let tree = Tree::new(vec![leaf(&reading(3), Domain::new(CHAIN, CONTRACT).reading(&reading(3)))]).unwrap();
+    let block = evidence(&transaction(CHAIN, vec![1; 50]), receipt(true, vec![log(&anchored(&tree))]));
+    block.anchor(INDEX, CHAIN, CONTRACT, &tree, &reading(3)).unwrap()
+}
+
+/// A value whose transaction failed; made from a block in which it did not, and put into one in which it did.
+pub(super) fn failed_direct_file() -> ProofFile {
+    let ProofFile::Direct(good) = direct_file() else { panic!("a direct file") };
+    let failed = evidence(&set_transaction(), receipt(false, Vec::new()));
+    let (block, receipt) = failed.parts_of(INDEX);
+    let transaction = good.transaction.clone();
+    ProofFile::Direct(Box::new(crate::Direct { block, receipt, transaction, ..*good }))
+}
+
 pub(super) fn anchor_file() -> ProofFile {
     anchor_evidence().anchor(INDEX, CHAIN, CONTRACT, &tree(), &reading(3)).unwrap()
 }
