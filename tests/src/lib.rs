@@ -26,5 +26,5 @@ pub use mqtt::{Client, Protocol};
 pub use pool::{Fault, Moment, Of, Pool};
 pub use program::{Program, anvil, cpu, node_modules, resident_kib, scanner, windlass};
 pub use signing::{Held, SigningDevice};
-pub use site::{SECRET, Site, free_ports, until};
+pub use site::{SECRET, SUBMITTER, Site, free_ports, until};
 pub use web::{get, rpc};

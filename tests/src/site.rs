@@ -20,7 +20,7 @@ use crate::{Program, anvil, get, node_modules, rpc, windlass};
 /// Every device's secret.
 pub const SECRET: &str = "correct horse battery staple";
 /// The first key of every development chain.
-const SUBMITTER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+pub const SUBMITTER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 /// Nothing that a story waits for takes longer.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -46,6 +46,8 @@ pub struct Site {
     pub http: u16,
     /// The node's own port; the gateway may be behind a [`Pool`](crate::Pool).
     pub rpc: u16,
+    /// What the gateway logs, as `RUST_LOG` has it; empty: its own choice.
+    pub log_filter: &'static str,
     /// Seconds between two blocks.
     pub block_seconds: f64,
     node: Option<Program>,
@@ -121,7 +123,7 @@ max_wait = "300ms"
             }
         }
         fs::write(dir.path().join("windlass.toml"), text).unwrap();
-        Self { dir, mqtt, bare, http, rpc, block_seconds: 1.0, node: None, gateway: None }
+        Self { dir, mqtt, bare, http, rpc, block_seconds: 1.0, log_filter: "", node: None, gateway: None }
     }
 
     /// A site whose node runs, whose contract is deployed and whose gateway is ready.
@@ -221,6 +223,9 @@ max_wait = "300ms"
     pub fn start(&mut self) {
         let mut command = Command::new(windlass());
         command.args(["run", "--config", "windlass.toml"]).current_dir(self.dir.path());
+        if !self.log_filter.is_empty() {
+            command.env("RUST_LOG", self.log_filter);
+        }
         self.gateway = Some(Program::start(&mut command, &self.path("gateway.log")));
         until("the gateway is live", || {
             assert!(self.gateway.as_mut().unwrap().is_running(), "the gateway ended:\n{}", self.log());

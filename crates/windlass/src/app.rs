@@ -31,7 +31,7 @@ use windlass_http::Server;
 use windlass_journal::Sqlite;
 use windlass_telemetry::{Recorder, UPKEEP_EVERY};
 
-use crate::{config::Config, deployment};
+use crate::{config::Config, custody, deployment};
 
 /// How often the backlog's age is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -94,7 +94,7 @@ impl App {
     /// What keeps the gateway from starting: journal, keys, addresses. A missing node is not among them.
     pub async fn build(config: &Config, recorder: Recorder) -> anyhow::Result<Self> {
         let journal = Sqlite::open(&config.data_dir(), &config.journal)?;
-        let custody = seed::custody(config)?;
+        let custody = custody::load(config)?;
         let specs = seed::devices(config, &journal, custody.as_ref()).await?;
         let directory = seed::directory(config, &journal, custody, specs);
         let stop = CancellationToken::new();
@@ -231,14 +231,6 @@ impl App {
         self.journal.close().await;
         tracing::info!(unsettled = self.journal.unsettled_count(), "stopped");
     }
-}
-
-/// Reads the custodial keys, for `windlass check`: whether there is a good mnemonic where one is needed.
-///
-/// # Errors
-/// When the mnemonic file cannot be read or is none.
-pub fn load_custody(config: &Config) -> anyhow::Result<()> {
-    seed::custody(config).map(|_| ())
 }
 
 /// The operators' socket, and where it hands on what only the app can do.

@@ -9,6 +9,7 @@ mod demo;
 mod deploy;
 mod device;
 mod fsck;
+mod keys;
 mod list;
 mod log;
 mod operate;
@@ -68,6 +69,9 @@ enum Command {
     /// Devices.
     #[command(subcommand)]
     Device(device::Device),
+    /// The mnemonic behind the keys that the gateway holds for devices.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Inputs that were refused and kept.
     #[command(subcommand)]
     Quarantine(list::Quarantine),
@@ -205,6 +209,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         Command::Deploy(options) => deploy::run(options),
         Command::Readings(options) => options.run(),
         Command::Device(options) => options.run(),
+        Command::Keys(options) => options.run(),
         Command::Quarantine(options) => options.run(),
         Command::Batches(options) => options.batches(),
         Command::Attempts(options) => options.transactions(),

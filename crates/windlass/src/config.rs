@@ -20,6 +20,28 @@ pub use user::User;
 pub struct Keys {
     /// A file with a BIP-39 mnemonic; device keys are derived at `m/44'/60'/0'/0/index`.
     pub mnemonic_file: Option<PathBuf>,
+    /// In its place: the mnemonic, encrypted (Web3 Secret Storage).
+    pub keystore: Option<PathBuf>,
+    /// A file with the keystore's passphrase; without it the variable `WINDLASS_KEYS_PASSPHRASE`.
+    pub passphrase_file: Option<PathBuf>,
+}
+
+impl Keys {
+    /// Whether there are custodial keys.
+    pub fn is_set(&self) -> bool {
+        self.mnemonic_file.is_some() || self.keystore.is_some()
+    }
+
+    fn validate(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.mnemonic_file.is_some() && self.keystore.is_some() {
+            wrong.push("keys: mnemonic_file and keystore are two places for one mnemonic; name one".into());
+        }
+        if self.passphrase_file.is_some() && self.keystore.is_none() {
+            wrong.push("keys.passphrase_file: there is no keystore that it could open".into());
+        }
+        wrong
+    }
 }
 
 /// Everything that `windlass run` is told.
@@ -89,6 +111,7 @@ impl Config {
         wrong.extend(self.settlement.validate());
         wrong.extend(self.http.validate());
         wrong.extend(self.device.validate());
+        wrong.extend(self.keys.validate());
         wrong.extend(device::validate(self));
         wrong.extend(user::validate(self));
         wrong

@@ -4,6 +4,7 @@
 pub mod app;
 pub mod command;
 pub mod config;
+pub mod custody;
 pub mod deployment;
 pub mod devices_file;
 pub mod fsck;

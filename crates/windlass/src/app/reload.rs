@@ -11,7 +11,7 @@ use windlass_device::Directory;
 use windlass_journal::Sqlite;
 
 use super::{intake, seed};
-use crate::config::Config;
+use crate::{config::Config, custody};
 
 const RELOADS: &str = "windlass_reloads_total";
 const STALE: &str = "windlass_config_stale";
@@ -92,7 +92,7 @@ impl Reloader {
         for table in fixed_tables(&next)?.iter().zip(fixed_tables(&self.running)?).filter(|(a, b)| *a != b) {
             tracing::warn!(table = table.0.0, "this part of the config changed and takes effect at the next start");
         }
-        let custody = seed::custody(&next)?;
+        let custody = custody::load(&next)?;
         let specs = seed::devices(&next, &self.journal, custody.as_ref()).await?;
         // From here on nothing can fail.
         self.directory.replace(specs);

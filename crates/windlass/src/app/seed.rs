@@ -1,8 +1,8 @@
 //! What the config says about devices, brought into journal and directory.
 
-use std::{collections::HashMap, fs, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use windlass_device::{Custody, Directory, Key, Spec};
 use windlass_journal::{DeviceRow, End, Filter, Journal, KeyRow, Ledger, Listing, Sqlite};
 use windlass_reading::{DeviceId, Domain, PublicKey};
@@ -12,16 +12,6 @@ use crate::{
     config::{Config, Device, KeySpec},
     deployment,
 };
-
-/// The custodial keys, when there is a mnemonic.
-pub(super) fn custody(config: &Config) -> anyhow::Result<Option<Custody>> {
-    let Some(file) = &config.keys.mnemonic_file else { return Ok(None) };
-    let path = config.path(file);
-    let phrase = fs::read_to_string(&path).with_context(|| format!("keys.mnemonic_file {}", path.display()))?;
-    let custody = Custody::from_mnemonic(phrase.trim())
-        .with_context(|| format!("keys.mnemonic_file {} is not a BIP-39 mnemonic", path.display()))?;
-    Ok(Some(custody))
-}
 
 /// Announces the config's devices to the journal, and says how their actors want them.
 pub(super) async fn devices(config: &Config, journal: &Sqlite, custody: Option<&Custody>) -> anyhow::Result<Vec<Spec>> {

@@ -22,7 +22,7 @@ pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
             }
         })
         .collect();
-    if let Err(error) = crate::app::load_custody(&config) {
+    if let Err(error) = crate::custody::load(&config) {
         wrong.push(format!("{error:#}"));
     }
     wrong.extend(config.broker.check_files(&config.base));

@@ -223,7 +223,7 @@ impl Rotate {
             let key = match (&self.key, &entry.key) {
                 (Some(key), _) => key.clone(),
                 (None, Some(KeySpec::Custodial(_))) => {
-                    custodial(&config)?.context("keys.mnemonic_file is not set, so there is no next key")?
+                    custodial(&config)?.context("[keys] names no mnemonic, so there is no next key")?
                 }
                 (None, _) => bail!("{device} holds its key: give the new one with --key"),
             };
@@ -313,7 +313,7 @@ fn new_secret() -> anyhow::Result<(String, String)> {
 
 /// The next custodial key: behind every index that any device ever had here, so that none is used twice.
 fn custodial(config: &Config) -> anyhow::Result<Option<KeySpec>> {
-    if config.keys.mnemonic_file.is_none() {
+    if !config.keys.is_set() {
         return Ok(None);
     }
     let used = journal(&config.data_dir())?.map(|journal| block_on(async { Ok(journal.highest_custodial().await?) }));

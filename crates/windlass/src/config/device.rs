@@ -106,8 +106,8 @@ pub(super) fn validate(config: &Config) -> Vec<String> {
             wrong.push(format!("broker.listeners: identify_by_client_id names {id:?}, which is not a device"));
         }
     }
-    if !indices.is_empty() && config.keys.mnemonic_file.is_none() {
-        wrong.push("keys.mnemonic_file: needed, because devices have custodial keys".into());
+    if !indices.is_empty() && !config.keys.is_set() {
+        wrong.push("keys.mnemonic_file or keys.keystore: needed, because devices have custodial keys".into());
     }
     wrong
 }

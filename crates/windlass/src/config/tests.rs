@@ -101,7 +101,7 @@ fn every_problem_is_told_at_once() {
         "devices.d: settlement direct needs key",
         "devices.d: direct settlement stores a number",
         "devices.e: a secret is",
-        "keys.mnemonic_file: needed",
+        "keys.mnemonic_file or keys.keystore: needed",
     ] {
         assert!(all.contains(part), "{part:?} is missing in:\n{all}");
     }
