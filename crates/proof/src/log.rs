@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 pub use checkpoint::{BadCheckpoint, Checkpoint};
 pub use frontier::{BadFrontier, Frontier};
 pub use paths::{Levels, Subtrees, consistency, inclusion, root};
-pub use tiles::{TILE_HEIGHT, TILE_WIDTH, Tile, TileKind, bundle, tiles_of};
+pub use tiles::{TILE_HEIGHT, TILE_WIDTH, Tile, TileKind, bundle, tiles_of, unbundle};
 pub use verify::{verify_consistency, verify_inclusion};
 
 /// The hash of a leaf with this data.

@@ -1,6 +1,7 @@
 //! The append-only log out of a journal and its archives: read again, compared with what was anchored, exported.
 
 mod anchors;
+mod audit;
 mod check;
 mod export;
 mod leaves;
@@ -13,6 +14,7 @@ use windlass_proof::log::{Frontier, Levels, consistency, verify_consistency};
 use windlass_reading::{Domain, Settlement};
 
 pub use anchors::{Anchor, of_chain, of_journal, orders};
+pub use audit::{Audited, audit};
 pub use check::{Checked, check};
 pub use export::{Exported, export};
 pub(crate) use leaves::Leaves;

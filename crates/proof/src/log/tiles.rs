@@ -73,6 +73,18 @@ pub fn bundle(entry: &[u8]) -> Option<Vec<u8>> {
     Some([&length.to_be_bytes(), entry].concat())
 }
 
+/// The entries of a bundle; `None` when it ends in the middle of one.
+pub fn unbundle(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut entries = Vec::new();
+    while !bytes.is_empty() {
+        let (length, rest) = bytes.split_first_chunk::<2>()?;
+        let (entry, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        entries.push(entry);
+        bytes = rest;
+    }
+    Some(entries)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +123,8 @@ mod tests {
     fn an_entry_has_its_length_before_it() {
         assert_eq!(bundle(&[7; 3]), Some(vec![0, 3, 7, 7, 7]));
         assert_eq!(bundle(&[0; 65_536]), None);
+        let two = [bundle(&[7; 3]).unwrap(), bundle(&[]).unwrap()].concat();
+        assert_eq!(unbundle(&two), Some(vec![&[7u8; 3][..], &[]]));
+        assert_eq!((unbundle(&two[..4]), unbundle(&two[..6])), (None, None));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use alloy::primitives::Address;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -11,7 +12,7 @@ use super::{FAILED, Journal, OK, WithJournal, archives, block_on, line};
 use crate::{
     config::Config,
     deployment,
-    log::{self, Anchor, Checked, Directory},
+    log::{self, Anchor, Audited, Checked, Directory},
 };
 
 /// `windlass log …`.
@@ -22,6 +23,9 @@ pub(super) enum Log {
     /// Show that each anchored log is the beginning of the next: nothing was changed, taken out or put in between. Exit 1
     /// with what differs.
     Verify(Verify),
+    /// Check an export against the chain, without the journal and without a config: what anybody can do. Exit 1 with what
+    /// differs.
+    Audit(Audit),
     /// The proof that the log of one batch is the beginning of that of a later one, as JSON.
     Consistency(Consistency),
 }
@@ -41,7 +45,7 @@ struct Sources {
     config: Config,
     journal: Journal,
     archives: archives::Opened,
-    contract: alloy::primitives::Address,
+    contract: Address,
 }
 
 impl WithLog {
@@ -65,6 +69,7 @@ impl Log {
         match self {
             Self::Export(options) => options.run(),
             Self::Verify(options) => options.run(),
+            Self::Audit(options) => options.run(),
             Self::Consistency(options) => options.run(),
         }
     }
@@ -200,6 +205,78 @@ impl Verify {
         };
         line(&format!("history was only ever appended to; trusted for it: {trust}"))
     }
+}
+
+/// `windlass log audit DIR`.
+#[derive(Debug, Args)]
+pub(super) struct Audit {
+    /// An export.
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// A node that you trust to know the canonical chain.
+    #[arg(long, value_name = "URL")]
+    rpc: String,
+    /// The Windlass contract [default: the one that the checkpoint names].
+    #[arg(long, value_name = "ADDRESS")]
+    contract: Option<Address>,
+    /// An account of the gateway; may be repeated [default: those that the checkpoint names].
+    #[arg(long, value_name = "ADDRESS")]
+    submitter: Vec<Address>,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Audit {
+    /// Exit code 1 when something differs.
+    fn run(&self) -> anyhow::Result<u8> {
+        let directory = Directory::new(&self.directory);
+        let chain = windlass_chain::Config { rpc: vec![self.rpc.clone()], ..windlass_chain::Config::default() };
+        let nodes = Nodes::new(&chain)?;
+        let audited = block_on(log::audit(&directory, &nodes, self.contract, &self.submitter))?;
+        if self.json {
+            line(&as_json(&audited).to_string())?
+        } else {
+            self.print(&audited)?
+        }
+        Ok(if audited.faults.is_empty() { OK } else { FAILED })
+    }
+
+    fn print(&self, audited: &Audited) -> anyhow::Result<()> {
+        let Audited { checkpoint, chain_id, contract, submitters, anchors, later, pairs, faults } = audited;
+        line(&format!("{} entries were hashed; the checkpoint has root {}", checkpoint.size, checkpoint.root))?;
+        line(&format!("{anchors} anchors on chain {chain_id} were compared with the tiles"))?;
+        line(&format!("{pairs} times the next log was shown to begin with the last one, by a consistency proof"))?;
+        if *later > 0 {
+            line(&format!("{later} anchors are of a longer log than this export: export again to check them"))?;
+        }
+        for fault in faults {
+            line(&format!("FAULT: {fault}"))?;
+        }
+        if !faults.is_empty() {
+            return line("history is not what was anchored");
+        }
+        let who: Vec<_> = submitters.iter().map(ToString::to_string).collect();
+        let by = if self.submitter.is_empty() { " (the checkpoint's word)" } else { "" };
+        let at = if self.contract.is_none() { " (the checkpoint's word)" } else { "" };
+        line("history was only ever appended to; trusted for it: the node's word for the events,")?;
+        line(&format!("that {contract} is the contract{at}, that the gateway's accounts are {}{by}", who.join(", ")))
+    }
+}
+
+fn as_json(audited: &Audited) -> serde_json::Value {
+    json!({
+        "origin": audited.checkpoint.origin,
+        "size": audited.checkpoint.size,
+        "root": audited.checkpoint.root,
+        "chain_id": audited.chain_id,
+        "contract": audited.contract,
+        "submitters": audited.submitters,
+        "anchors": audited.anchors,
+        "later": audited.later,
+        "consistency_proofs": audited.pairs,
+        "faults": audited.faults,
+    })
 }
 
 /// `windlass log consistency A B`.

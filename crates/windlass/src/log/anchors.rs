@@ -51,8 +51,16 @@ pub async fn of_chain(log: &Log<'_>, nodes: &Nodes) -> anyhow::Result<Vec<Anchor
     let found = nodes.chain_id().await?;
     anyhow::ensure!(found == log.chain_id, "the node is on chain {found}, the config says {}", log.chain_id);
     let accounts: HashSet<Address> = log.stated().await?.into_iter().map(|stated| stated.anchor.account).collect();
-    let filter =
-        Filter::new().address(log.contract).event_signature(Windlass::Anchored::SIGNATURE_HASH).from_block(0u64);
+    events(nodes, log.contract, &accounts).await
+}
+
+/// The anchors of these accounts in the contract's events that state a log, in the chain's order.
+pub(super) async fn events(
+    nodes: &Nodes,
+    contract: Address,
+    accounts: &HashSet<Address>,
+) -> anyhow::Result<Vec<Anchor>> {
+    let filter = Filter::new().address(contract).event_signature(Windlass::Anchored::SIGNATURE_HASH).from_block(0u64);
     let mut anchors = Vec::new();
     for entry in nodes.logs(&filter).await? {
         let event = Windlass::Anchored::decode_log_data(&entry.inner.data)?;

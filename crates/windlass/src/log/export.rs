@@ -7,7 +7,7 @@ use windlass_proof::log::{
     Checkpoint, Frontier, Levels, Subtrees, TILE_HEIGHT, TILE_WIDTH, Tile, TileKind, bundle, root, tiles_of,
 };
 
-use super::{Directory, Leaves, Log, Stated};
+use super::{Directory, Leaves, Log, Stated, audit};
 
 /// Leaves that are held in memory before their tiles are written: 64 MiB of subtrees.
 const CHUNK: u64 = 1 << 20;
@@ -79,8 +79,10 @@ pub async fn export(log: &Log<'_>, directory: &Directory) -> anyhow::Result<Expo
         frontier = chunk(&frontier, &mut leaves, directory, target.size, &mut exported.files).await?;
     }
     ensure!(root(directory, target.size) == Some(target.root), "the tiles were written and do not give the root");
-    let tx = target.tx.map(|tx| tx.to_string()).unwrap_or_default();
-    let extensions = vec![format!("anchored eip155:{} {} {tx}", log.chain_id, log.contract)];
+    let mut submitters: Vec<_> = batches.iter().map(|stated| stated.anchor.account).collect();
+    submitters.sort_unstable();
+    submitters.dedup();
+    let extensions = audit::extensions(log.chain_id, log.contract, target.tx, &submitters);
     let checkpoint = Checkpoint { origin, size: target.size, root: target.root, extensions };
     directory.write("checkpoint", checkpoint.to_text().as_bytes())?;
     exported.files += 1;
