@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::json;
-use windlass_tests::{Fault, Of, Pool, Site, assert_consistent, free_ports, rpc, stubborn, until};
+use windlass_tests::{Fault, Of, Pool, Site, assert_consistent, call, free_ports, rpc, stubborn, until};
 
 use crate::seed::{DEPTH, Plan, Second};
 
@@ -170,11 +170,12 @@ fn reorganize(site: &Site, depth: u64) {
 fn contradiction(site: &Site) -> Option<String> {
     let number = |value: &serde_json::Value| u64::from_str_radix(value.as_str()?.trim_start_matches("0x"), 16).ok();
     site.rows(&["attempts"]).iter().filter(|row| row["block"] != json!(null)).find_map(|row| {
-        let receipt = rpc(site.rpc, "eth_getTransactionReceipt", json!([row["tx"]]))?;
-        let block = rpc(site.rpc, "eth_getBlockByNumber", json!([receipt["blockNumber"], false]))?;
-        let count = number(&rpc(site.rpc, "eth_getTransactionCount", json!([row["account"], "latest"]))?)?;
-        let nonce = row["nonce"].as_u64()?;
-        (block["hash"] == receipt["blockHash"] && count <= nonce).then(|| {
+        let at = format!("{:#x}", row["block"].as_u64()?);
+        let block = call(site.rpc, "eth_getBlockByNumber", json!([at, false]))?["result"].clone();
+        let counted = call(site.rpc, "eth_getTransactionCount", json!([row["account"], "latest"]))?["result"].clone();
+        let (count, nonce) = (number(&counted)?, row["nonce"].as_u64()?);
+        let holds = block["transactions"].as_array()?.contains(&row["tx"]);
+        (holds && count <= nonce).then(|| {
             format!("nonce {nonce} is in canonical block {}, and the account's count is {count}", row["block"])
         })
     })
@@ -188,17 +189,19 @@ fn what_waits(site: &Site) -> String {
     rows.sort_by_key(|row| (row["account"].to_string(), row["nonce"].as_u64()));
     rows.dedup_by_key(|row| row["account"].to_string() + &row["nonce"].to_string());
     for row in rows {
-        let count = rpc(site.rpc, "eth_getTransactionCount", json!([row["account"], "latest"])).unwrap_or_default();
-        if json!(format!("{:#x}", row["nonce"].as_u64().unwrap())) != count {
+        let ask = |method: &str, params| call(site.rpc, method, params).unwrap_or_default();
+        let count = ask("eth_getTransactionCount", json!([row["account"], "latest"]));
+        if json!(format!("{:#x}", row["nonce"].as_u64().unwrap())) != count["result"] {
             continue;
         }
-        let receipt = rpc(site.rpc, "eth_getTransactionReceipt", json!([row["tx"]])).unwrap_or_default();
-        let at = rpc(site.rpc, "eth_getBlockByNumber", json!([receipt["blockNumber"], false])).unwrap_or_default();
-        let head = rpc(site.rpc, "eth_blockNumber", json!([])).unwrap_or_default();
+        let receipt = ask("eth_getTransactionReceipt", json!([row["tx"]]));
+        let block = row["block"].as_u64().map_or(json!("latest"), |block| json!(format!("{block:#x}")));
+        let block = ask("eth_getBlockByNumber", json!([block, false]));
+        let head = ask("eth_blockNumber", json!([]));
         told.push(format!(
-            "the node counts {count} of {}, its head is {head}; the journal has {row}; the node's receipt is in {} {}, its \
-             block there is {}",
-            row["account"], receipt["blockNumber"], receipt["blockHash"], at["hash"]
+            "the node counts {count} of {}, its head is {head}; the journal has {row}; the node's receipt: {receipt}; its \
+             block there: {block}",
+            row["account"]
         ));
     }
     told.join("\n")

@@ -27,4 +27,4 @@ pub use pool::{Fault, Moment, Of, Pool};
 pub use program::{Program, anvil, cpu, node_modules, resident_kib, scanner, windlass};
 pub use signing::{Held, SigningDevice};
 pub use site::{SECRET, SUBMITTER, Site, free_ports, until};
-pub use web::{get, rpc};
+pub use web::{call, get, rpc};

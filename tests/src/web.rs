@@ -25,7 +25,7 @@ pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
 }
 
 /// The whole answer to a JSON-RPC call, error or result; `None` when the node does not answer.
-pub(crate) fn call(port: u16, method: &str, params: Value) -> Option<Value> {
+pub fn call(port: u16, method: &str, params: Value) -> Option<Value> {
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
     let request = format!(
         "POST / HTTP/1.0\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
