@@ -12,7 +12,7 @@ const LAST_MS: u64 = 253_402_300_799_999;
 
 /// Decodes the bytes in each format.
 pub fn check_formats(bytes: &[u8]) {
-    for format in [Format::Digits, Format::Gtin, Format::Text, Format::Json, Format::Binary] {
+    for format in Format::ALL {
         let decoded = format.decode(bytes, NOW_MS);
         assert_eq!(decoded, format.decode(bytes, NOW_MS), "{format:?} is no function of its input");
         match decoded {
@@ -50,8 +50,9 @@ fn check_draft(format: Format, bytes: &[u8], draft: &Draft) {
         }
         Format::Json => check_json(bytes, draft),
         Format::Binary => assert_eq!(bytes, payload),
+        Format::Signed => check_signed(bytes, draft),
     }
-    if format != Format::Json {
+    if !is_wrapped(format) {
         assert_eq!((draft.observed_at_ms, &draft.message_id), (NOW_MS, &None));
         // What is stored is read again as itself, by `windlass quarantine retry` for one.
         let again = format.decode(payload, NOW_MS).map(|draft| draft.payload);
@@ -60,10 +61,23 @@ fn check_draft(format: Format, bytes: &[u8], draft: &Draft) {
     let direct = format.check_settlement(payload, Settlement::Direct);
     assert_eq!(direct.is_ok(), is_number(payload), "direct and {payload:?}");
     assert_eq!(format.check_settlement(payload, Settlement::Anchor), Ok(()));
+    assert_eq!(draft.claim.is_some(), format == Format::Signed);
     if !format.may_settle_by(Settlement::Direct) {
         return;
     }
     assert!(direct.is_ok() || format == Format::Json, "{format:?} promises numbers");
+}
+
+/// Whether the payload comes inside something.
+fn is_wrapped(format: Format) -> bool {
+    matches!(format, Format::Json | Format::Signed)
+}
+
+fn check_signed(bytes: &[u8], draft: &Draft) {
+    let claim = draft.claim.as_ref().expect("a claim");
+    assert!(claim.epoch >= 1 && (1..1 << 48).contains(&claim.sequence), "{claim:?}");
+    assert!(claim.signature.len() <= 72 && draft.observed_at_ms <= LAST_MS && draft.message_id.is_none());
+    assert!(bytes.len() <= 2_048);
 }
 
 fn check_json(bytes: &[u8], draft: &Draft) {
@@ -85,9 +99,10 @@ fn check_reject(format: Format, bytes: &[u8], reject: Reject) {
             &[Reject::Empty, Reject::BadCharacter, Reject::TooLong, Reject::NotUtf8, Reject::BadJson, Reject::BadTime]
         }
         Format::Binary => &[Reject::Empty, Reject::TooLong],
+        Format::Signed => &[Reject::Empty, Reject::TooLong, Reject::BadEnvelope, Reject::BadSignature, Reject::BadTime],
     };
     assert!(known.contains(&reject), "{format:?} refuses with {reject:?}");
-    if format != Format::Json {
+    if !is_wrapped(format) {
         assert!(reject != Reject::Empty || bytes.trim_ascii().is_empty(), "{format:?}: {bytes:?} is not empty");
     }
     assert!(reject != Reject::TooLong || bytes.len() > 77, "{format:?}: {} bytes are too long", bytes.len());

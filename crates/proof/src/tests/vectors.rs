@@ -73,6 +73,7 @@ fn with(file: &ProofFile, parent: &str, key: &str, to: Value) -> String {
     all.to_string()
 }
 
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn hostile() -> Vec<Vector> {
     let (anchor, batch, signed, direct) = (anchor_file(), batch_file(), signed_batch_file(), direct_file());
     let path = value(&anchor)["merkle_path"].as_array().unwrap().clone();
