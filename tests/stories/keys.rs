@@ -12,7 +12,9 @@ use alloy::{
     primitives::{Address, hex},
     signers::local::{MnemonicBuilder, coins_bip39::English},
 };
-use windlass_tests::{Client, Protocol, SECRET, SUBMITTER, Site, assert_consistent, get, until, windlass};
+use windlass_tests::{
+    Client, Program, Protocol, SECRET, SUBMITTER, Site, anvil, assert_consistent, free_ports, get, rpc, until, windlass,
+};
 
 /// `windlass keys …` in the site's directory, with something on standard input.
 fn keys(site: &Site, arguments: &[&str], input: &str) -> (bool, String) {
@@ -138,4 +140,46 @@ fn a_wrong_passphrase_is_said_and_nothing_is_overwritten() {
     site.start_node();
     site.start();
     until("it runs", || get(site.http, "/health/live").filter(|(status, _)| *status == 200));
+}
+
+/// anvil signs for its own accounts as web3signer does: another program's answer to the same question.
+#[test]
+fn a_signer_on_another_machine_settles_and_its_absence_is_survived() {
+    let mut site = Site::new(&[("k-1", "batch", "digits"), ("k-2", "anchor", "digits")]);
+    site.start_node();
+    let [port] = free_ports();
+    let signer = |site: &Site| {
+        let mut command = Command::new(anvil());
+        command.args(["--host", "127.0.0.1", "--silent", "--port", &port.to_string()]);
+        let started = Program::start(&mut command, &site.path("signer.log"));
+        until("the signer answers", || rpc(port, "eth_chainId", serde_json::json!([])));
+        started
+    };
+    let account = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+    site.edit_config(
+        "private_key_file = \"submitter.key\"",
+        &format!("signer = \"http://127.0.0.1:{port}\"\naddress = \"{account}\""),
+    );
+    fs::remove_file(site.path("submitter.key")).unwrap();
+    let running = signer(&site);
+    site.deploy();
+    site.start();
+    site.until_ready();
+    publish(&site, "k-1", b"1", 1);
+    publish(&site, "k-2", b"2", 1);
+    site.until_final(2);
+    drop(running);
+    publish(&site, "k-1", b"3", 2);
+    publish(&site, "k-2", b"4", 2);
+    until("the failure is counted", || {
+        (site.metric("windlass_signer_failures_total{reason=\"unreachable\"}") >= 1.0).then_some(())
+    });
+    site.until_unready(account);
+    assert!(site.readings().iter().filter(|r| r["state"] == "accepted").count() == 2, "accepted all the same");
+    let _running = signer(&site);
+    site.until_final(4);
+    assert_consistent(
+        &site,
+        &[("k-1", "1"), ("k-2", "2"), ("k-1", "3"), ("k-2", "4")].map(|(d, p)| (d.into(), p.into())),
+    );
 }

@@ -66,6 +66,10 @@ pub struct Key {
     pub keystore: Option<PathBuf>,
     /// The file that holds the keystore's passphrase.
     pub passphrase_file: Option<PathBuf>,
+    /// In place of a key: a signer that answers `eth_signTransaction` (web3signer).
+    pub signer: Option<String>,
+    /// The account that it signs for.
+    pub address: Option<Address>,
 }
 
 /// Who pays for device accounts, and how much.
@@ -148,9 +152,26 @@ impl Config {
 
 impl Key {
     fn problem(&self) -> Option<&'static str> {
+        match (&self.signer, self.address) {
+            (Some(url), Some(_)) => {
+                let alone =
+                    self.private_key_file.is_none() && self.keystore.is_none() && self.passphrase_file.is_none();
+                let good = url.parse::<reqwest::Url>().is_ok() && url.starts_with("http");
+                return match (alone, good) {
+                    (true, true) => None,
+                    (false, _) => Some("signer is in place of private_key_file and keystore"),
+                    (_, false) => Some("signer is not an http:// or https:// URL"),
+                };
+            }
+            (Some(_), None) => return Some("signer needs the address that it signs for"),
+            (None, Some(_)) => return Some("address belongs to a signer"),
+            (None, None) => {}
+        }
         match (&self.private_key_file, &self.keystore, &self.passphrase_file) {
             (Some(_), None, None) | (None, Some(_), Some(_)) => None,
-            (None, None, _) => Some("private_key_file, or keystore with passphrase_file, is needed"),
+            (None, None, _) => {
+                Some("private_key_file, keystore with passphrase_file, or signer with address is needed")
+            }
             (Some(_), Some(_), _) => Some("private_key_file and keystore exclude each other"),
             (None, Some(_), None) => Some("keystore needs passphrase_file"),
             (Some(_), None, Some(_)) => Some("passphrase_file belongs to a keystore"),

@@ -44,6 +44,14 @@ pub enum Error {
     /// The device's key did not sign (device removed, or its actor is gone). Tried again.
     #[error("device key: {0}")]
     Signing(String),
+    /// A submitter's signer on another machine did not sign, or signed something else. Nothing was written; tried again.
+    #[error("signer of {account}: {text}")]
+    Signer {
+        /// Whose.
+        account: Address,
+        /// What happened.
+        text: String,
+    },
     /// The journal did not store it; nothing was sent. Tried again.
     #[error("journal")]
     Journal(#[from] windlass_journal::Error),

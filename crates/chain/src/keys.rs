@@ -4,13 +4,25 @@ use std::{fs, path::Path};
 
 use alloy::signers::local::PrivateKeySigner;
 
-use crate::{Error, Key};
+use crate::{Config, Error, Key, RemoteSigner, SubmitterKey};
 
-/// Reads a submitter's key. Relative paths are taken from `base`, the config file's directory.
+/// The submitters' keys, in the config's order. Relative paths are taken from `base`, the config file's directory.
+///
+/// # Errors
+/// As [`load`], and [`Error::Url`] of a signer.
+pub fn submitters(config: &Config, base: &Path) -> Vec<Result<SubmitterKey, Error>> {
+    let one = |key: &Key| match (&key.signer, key.address) {
+        (Some(url), Some(address)) => RemoteSigner::new(url, address, config.request_timeout).map(SubmitterKey::Remote),
+        _ => load(key, base).map(SubmitterKey::Local),
+    };
+    config.submitters.iter().map(one).collect()
+}
+
+/// Reads a submitter's key.
 ///
 /// # Errors
 /// [`Error::Key`] names the file and what is wrong with it, never its content.
-pub fn load(key: &Key, base: &Path) -> Result<PrivateKeySigner, Error> {
+fn load(key: &Key, base: &Path) -> Result<PrivateKeySigner, Error> {
     let read = |path: &Path| {
         let path = base.join(path);
         fs::read_to_string(&path).map_err(|e| Error::Key(format!("{}: {e}", path.display())))

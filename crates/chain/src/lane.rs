@@ -1,22 +1,23 @@
 //! One account: its nonces, its open transactions, its key.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use alloy::{
     consensus::{SignableTransaction, Signed, TxEip1559},
     eips::{Decodable2718, Encodable2718},
     primitives::{Address, B256, Bytes, Signature, TxKind, U256},
-    signers::{SignerSync, local::PrivateKeySigner},
 };
 use async_trait::async_trait;
 use tokio::time::Instant;
 use windlass_journal::{Attempt, Inclusion, Kind};
 use windlass_reading::DeviceId;
 
-use crate::{Error, fees::Fees};
+use crate::{Error, SubmitterKey, fees::Fees};
 
 /// geth and reth keep this many executable transactions of one account.
 pub(crate) const SLOTS: usize = 16;
+/// After a signer on another machine failed, until it is asked again.
+const SIGNER_REST: Duration = Duration::from_secs(2);
 /// A plain transfer.
 pub(crate) const TRANSFER_GAS: u64 = 21_000;
 
@@ -33,7 +34,7 @@ pub trait Signatory: Send + Sync + 'static {
 /// Whose key signs a lane's transactions.
 #[derive(Clone)]
 pub(crate) enum Signer {
-    Submitter(PrivateKeySigner),
+    Submitter(SubmitterKey),
     Device(DeviceId),
 }
 
@@ -47,10 +48,13 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Signer {
-    async fn sign(&self, hash: B256, devices: &dyn Signatory) -> Result<Signature, Error> {
+    async fn sign(&self, transaction: TxEip1559, devices: &dyn Signatory) -> Result<Signed<TxEip1559>, Error> {
         match self {
-            Self::Submitter(key) => key.sign_hash_sync(&hash).map_err(|e| Error::Signing(e.to_string())),
-            Self::Device(id) => devices.sign(id, None, hash).await.map_err(Error::Signing),
+            Self::Submitter(key) => key.sign(transaction).await,
+            Self::Device(id) => {
+                let signature = devices.sign(id, None, transaction.signature_hash()).await.map_err(Error::Signing)?;
+                Ok(transaction.into_signed(signature))
+            }
         }
     }
 }
@@ -116,6 +120,8 @@ pub(crate) struct Lane {
     pub(crate) narrowed: Option<usize>,
     /// An operator wants nothing new from it.
     pub(crate) paused: bool,
+    /// Its signer failed: nothing is signed before this.
+    pub(crate) rests_until: Option<Instant>,
     /// Its lowest nonce without inclusion, and the block at which it became that.
     pub(crate) lowest: Option<(u64, u64)>,
 }
@@ -136,6 +142,7 @@ impl Lane {
             needs_wei: None,
             narrowed: None,
             paused: false,
+            rests_until: None,
             lowest: None,
         }
     }
@@ -187,7 +194,18 @@ impl Lane {
 
     /// Whether another transaction fits into the nodes' pools.
     pub(crate) fn has_room(&self) -> bool {
-        self.in_flight() < SLOTS
+        self.in_flight() < SLOTS && !self.rests()
+    }
+
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| until > Instant::now())
+    }
+
+    /// The signer failed: what it could have signed waits, other lanes do not.
+    pub(crate) fn rest(&mut self, why: String) {
+        tracing::warn!(account = %self.account, "{why}");
+        self.trouble = Some(why);
+        self.rests_until = Some(Instant::now() + SIGNER_REST);
     }
 
     /// Whether an open transaction is of this kind.
@@ -257,8 +275,7 @@ impl Lane {
     }
 
     async fn sign(&self, transaction: TxEip1559, fees: Fees, devices: &dyn Signatory) -> Result<Attempt, Error> {
-        let signature = self.signer.sign(transaction.signature_hash(), devices).await?;
-        let signed = transaction.into_signed(signature);
+        let signed = self.signer.sign(transaction, devices).await?;
         Ok(Attempt {
             hash: *signed.hash(),
             raw: signed.encoded_2718().into(),
@@ -271,6 +288,8 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use alloy::signers::local::PrivateKeySigner;
+
     use super::*;
 
     struct NoDevices;
@@ -285,7 +304,7 @@ mod tests {
     #[tokio::test]
     async fn a_replacement_differs_only_in_its_fees() {
         let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap();
-        let lane = Lane::new(key.address(), Signer::Submitter(key));
+        let lane = Lane::new(key.address(), Signer::Submitter(key.into()));
         let request = Request {
             to: TxKind::Call(Address::repeat_byte(3)),
             value: U256::from(9),
@@ -314,7 +333,7 @@ mod tests {
     #[test]
     fn a_transaction_is_stuck_only_by_its_own_waiting() {
         let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap();
-        let mut lane = Lane::new(key.address(), Signer::Submitter(key));
+        let mut lane = Lane::new(key.address(), Signer::Submitter(key.into()));
         let open = Open {
             id: 1,
             kind: Kind::Fill,
@@ -351,7 +370,7 @@ mod tests {
     #[test]
     fn a_reverted_batch_is_tried_by_halves_until_its_size_is_back() {
         let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap();
-        let mut lane = Lane::new(key.address(), Signer::Submitter(key));
+        let mut lane = Lane::new(key.address(), Signer::Submitter(key.into()));
         for (readings, expected) in [(10, 5), (5, 2), (2, 1), (1, 1)] {
             lane.note_batch(readings, false, 10);
             assert_eq!(lane.narrowed, Some(expected));

@@ -23,6 +23,7 @@ const OLDEST: &str = "windlass_lane_oldest_unconfirmed_seconds";
 const RPC: &str = "windlass_rpc_seconds";
 const P256_PRECOMPILE: &str = "windlass_p256_precompile";
 const LOG_SIZE: &str = "windlass_log_size";
+const SIGNER_FAILURES: &str = "windlass_signer_failures_total";
 const RECEIPTS_DROPPED: &str = "windlass_receipts_dropped_total";
 
 /// Outcomes of `windlass_transactions_total`.
@@ -52,6 +53,11 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
         "1 if the chain verifies P-256 by itself; 0 if not, or not asked yet"
     );
     describe_gauge!(LOG_SIZE, Unit::Count, "Readings in the append-only log that the newest anchor states");
+    describe_counter!(
+        SIGNER_FAILURES,
+        Unit::Count,
+        "Times that a signer on another machine did not sign what it was asked"
+    );
     describe_counter!(RECEIPTS_DROPPED, Unit::Count, "Receipts to devices not sent because their queue was full");
     for settlement in Settlement::ALL {
         let s = settlement.as_str();
@@ -59,6 +65,9 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
         counter!(GAS_USED, "settlement" => s).absolute(0);
         gauge!(GAS_PER_READING, "settlement" => s).set(0.0);
         gauge!(EXPECTED_GAS, "settlement" => s).set(0.0);
+    }
+    for reason in ["unreachable", "refused", "wrong"] {
+        counter!(SIGNER_FAILURES, "reason" => reason).absolute(0);
     }
     for outcome in OUTCOMES {
         counter!(TRANSACTIONS, "outcome" => outcome).absolute(0);
@@ -96,6 +105,10 @@ pub(crate) fn settled(settlement: Settlement, readings: u64, gas: u64) {
 
 pub(crate) fn p256_precompile(is_there: bool) {
     gauge!(P256_PRECOMPILE).set(f64::from(u8::from(is_there)));
+}
+
+pub(crate) fn signer_failure(reason: &'static str) {
+    counter!(SIGNER_FAILURES, "reason" => reason).increment(1);
 }
 
 pub(crate) fn requeued(readings: u64) {

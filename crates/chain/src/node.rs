@@ -51,6 +51,14 @@ pub struct BlockId {
     pub parent: B256,
 }
 
+/// A client for JSON-RPC over HTTP and HTTPS, whose requests take no longer than this.
+pub(crate) fn http_client(patience: Duration) -> Result<reqwest::Client, Error> {
+    // Harmless when somebody was first: the provider is per process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder().timeout(patience).pool_idle_timeout(Duration::from_secs(30));
+    builder.build().map_err(|e| Error::Client(e.to_string()))
+}
+
 /// One node.
 #[derive(Debug)]
 struct Node {
@@ -75,13 +83,7 @@ impl Nodes {
     /// # Errors
     /// [`Error::Url`] for what is not a URL, [`Error::Client`] when the TLS set-up fails.
     pub fn new(config: &Config) -> Result<Self, Error> {
-        // Harmless when somebody was first: the provider is per process.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .timeout(config.request_timeout)
-            .pool_idle_timeout(std::time::Duration::from_secs(30))
-            .build()
-            .map_err(|e| Error::Client(e.to_string()))?;
+        let http = http_client(config.request_timeout)?;
         let clients = config
             .rpc
             .iter()

@@ -22,7 +22,6 @@ use std::{
 
 use alloy::{
     primitives::{Address, B256, U256},
-    signers::local::PrivateKeySigner,
     sol_types::SolCall,
 };
 use tokio::time::Instant;
@@ -31,7 +30,7 @@ use windlass_journal::{DeviceRow, Ledger, LogState, OpenTransaction};
 use windlass_reading::{DeviceId, Domain};
 
 use crate::{
-    Config, Error, Limits, Settled, Signatory, Standing,
+    Config, Error, Limits, Settled, Signatory, Standing, SubmitterKey,
     fees::Fees,
     finality::{Follower, Unread},
     lane::{Lane, Open, Signer},
@@ -53,7 +52,7 @@ pub struct Setup {
     /// The `[settlement]` table.
     pub limits: Limits,
     /// The submitter accounts' keys, in the config's order.
-    pub submitters: Vec<PrivateKeySigner>,
+    pub submitters: Vec<SubmitterKey>,
     /// The journal's chain side.
     pub ledger: Arc<dyn Ledger>,
     /// Device keys.
@@ -141,7 +140,7 @@ impl Worker {
     /// [`Error::Url`] and [`Error::Client`] as [`Nodes::new`].
     pub fn new(setup: Setup) -> Result<Self, Error> {
         let nodes = Arc::new(Nodes::new(&setup.config)?);
-        let submitters: Vec<_> = setup.submitters.iter().map(PrivateKeySigner::address).collect();
+        let submitters: Vec<_> = setup.submitters.iter().map(SubmitterKey::address).collect();
         let lanes = setup
             .submitters
             .iter()

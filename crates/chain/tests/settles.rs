@@ -106,7 +106,7 @@ fn worker(node: &Node, journal: &Sqlite, contract: Option<Address>, steps: &Arc<
             ..Config::default()
         },
         limits: Limits { max_wait: Duration::from_millis(200), ..Limits::default() },
-        submitters: vec![SUBMITTER.parse().unwrap()],
+        submitters: vec![SUBMITTER.parse::<PrivateKeySigner>().unwrap().into()],
         ledger: Arc::new(journal.clone()),
         signatory: Arc::new(Keys((0..3).map(|i| (id(&format!("d{i}")), key(i))).collect())),
         contract: Box::new(move || contract),

@@ -21,12 +21,11 @@ use std::{
 };
 
 use actix::{Actor, Addr, Arbiter};
-use alloy::signers::local::PrivateKeySigner;
 use anyhow::Context;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use windlass_broker::{Broker, Identities};
-use windlass_chain::{ChainActor, Nodes, Setup, Standing, Worker};
+use windlass_chain::{ChainActor, Nodes, Setup, Standing, SubmitterKey, Worker};
 use windlass_http::Server;
 use windlass_journal::Sqlite;
 use windlass_telemetry::{Recorder, UPKEEP_EVERY};
@@ -271,11 +270,7 @@ async fn upkeep(journal: Sqlite, recorder: Recorder) {
     }
 }
 
-fn submitters(config: &Config) -> anyhow::Result<Vec<PrivateKeySigner>> {
-    config
-        .chain
-        .submitters
-        .iter()
-        .map(|key| windlass_chain::load_key(key, &config.base).context("chain.submitters"))
-        .collect()
+fn submitters(config: &Config) -> anyhow::Result<Vec<SubmitterKey>> {
+    let keys = windlass_chain::submitters(&config.chain, &config.base);
+    keys.into_iter().map(|key| key.context("chain.submitters")).collect()
 }

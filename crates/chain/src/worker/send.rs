@@ -53,7 +53,13 @@ impl Worker {
             lane.balance_checked = None;
             return Ok(());
         }
-        let attempt = lane.attempt(&request, nonce, chain_id, fees, self.setup.signatory.as_ref()).await?;
+        let attempt = match lane.attempt(&request, nonce, chain_id, fees, self.setup.signatory.as_ref()).await {
+            Err(error @ Error::Signer { .. }) => {
+                lane.rest(error.to_string());
+                return Ok(());
+            }
+            attempt => attempt?,
+        };
         let draft = TransactionDraft { account, nonce, kind: request.kind.clone(), attempt: attempt.clone() };
         let (batch, received_at_ms) = batch.map_or((None, Vec::new()), |(b, r)| (Some(b), r));
         let anchor = batch.as_ref().and_then(|b| Some((b.number, b.head?)));
@@ -222,9 +228,14 @@ impl Worker {
         let paid = Fees { max_fee_wei: old.max_fee_wei, tip_wei: old.tip_wei };
         let replacement = match paid.bump(offer, cap) {
             None => None,
-            Some(fees) if cancel => Some(lane.cancellation(&old, fees, self.setup.signatory.as_ref()).await?),
-            Some(fees) => Some(lane.replacement(&old, fees, self.setup.signatory.as_ref()).await?),
+            Some(fees) if cancel => Some(lane.cancellation(&old, fees, self.setup.signatory.as_ref()).await),
+            Some(fees) => Some(lane.replacement(&old, fees, self.setup.signatory.as_ref()).await),
         };
+        if let (Some(Err(error @ Error::Signer { .. })), Some(lane)) = (&replacement, self.lanes.get_mut(&account)) {
+            lane.rest(error.to_string());
+            return Ok(false);
+        }
+        let replacement = replacement.transpose()?;
         let Some(attempt) = replacement else {
             if let Some(lane) = self.lanes.get_mut(&account) {
                 if !std::mem::replace(&mut lane.fee_capped, true) {

@@ -10,11 +10,9 @@ pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
     let config = options.load()?;
     let mut wrong = Vec::new();
     let mut notes = Vec::new();
-    let submitters: Vec<_> = config
-        .chain
-        .submitters
-        .iter()
-        .filter_map(|key| match windlass_chain::load_key(key, &config.base) {
+    let submitters: Vec<_> = windlass_chain::submitters(&config.chain, &config.base)
+        .into_iter()
+        .filter_map(|key| match key {
             Ok(key) => Some(key.address()),
             Err(error) => {
                 wrong.push(format!("chain.submitters: {error}"));

@@ -43,12 +43,8 @@ pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
 /// Deploys and notes the address. Safe to interrupt and to repeat: the transaction is in the journal.
 pub(super) async fn deploy(config: &Config) -> anyhow::Result<Deployment> {
     let journal = Sqlite::open(&config.data_dir(), &config.journal)?;
-    let submitters = config
-        .chain
-        .submitters
-        .iter()
-        .map(|key| windlass_chain::load_key(key, &config.base))
-        .collect::<Result<Vec<_>, _>>()?;
+    let submitters: Vec<_> =
+        windlass_chain::submitters(&config.chain, &config.base).into_iter().collect::<Result<_, _>>()?;
     let mut worker = Worker::new(Setup {
         config: config.chain.clone(),
         limits: config.settlement.clone(),
