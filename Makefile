@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-rust test-contracts test-deploy lint analyse fuzz format figures idle bench-broker bench-chain chaos gas clean
+.PHONY: help tools build demo test test-rust test-contracts test-deploy lint analyse fuzz format figures idle bench-broker bench-chain bench-proof chaos gas clean
 
 # Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
 ARGS ?=
@@ -81,6 +81,9 @@ bench-broker: tools build ## print the broker's figures beside mosquitto's and r
 
 bench-chain: tools build ## print the chain side's figures: make bench-chain [ARGS=direct]
 	cargo bench --locked -p windlass-tests --bench chain -- $(ARGS)
+
+bench-proof: ## print the figures of trees, proofs and signatures
+	cargo bench --locked -p windlass-tests --bench proof
 
 chaos: tools build ## run the seeded fault matrix: make chaos SEEDS=200, or one seed again: make chaos SEED=17
 	SEEDS=$(SEEDS) SEED=$(SEED) cargo test --release --locked -p windlass-tests --test chaos

@@ -90,6 +90,43 @@ contract VectorsTest is Fleet {
         vm.assertEq(seen, 4);
     }
 
+    function test_hostileSignatures_areSkipped() public {
+        _registerDevices();
+        string memory hostile = vm.readFile("../tests/vectors/hostile.json");
+        uint256 seen;
+        for (; _has(hostile, ".signatures", seen); ++seen) {
+            IWindlass.SignedReading memory reading = _readingIn(hostile, _at(".signatures", seen));
+            vm.expectEmit(address(windlass));
+            emit IWindlass.Skipped(
+                reading.device, reading.epoch, reading.sequence, 1, IWindlass.SkipReason.BadSignature
+            );
+            windlass.recordSigned(_list(reading));
+            vm.assertEq(windlass.deviceOf(reading.device).lastSequence, 0, vm.toString(seen));
+        }
+        vm.assertEq(seen, 28);
+    }
+
+    function test_hostilePaths_areFalse() public {
+        string memory hostile = vm.readFile("../tests/vectors/hostile.json");
+        uint256 seen;
+        for (uint256 i = 0; _has(hostile, ".paths", i); ++i) {
+            string memory path = _at(".paths", i);
+            uint32 count = uint32(vm.parseJsonUint(hostile, string.concat(path, ".count")));
+            // A leaf that belongs to no reading cannot be asked about; a root without readings cannot be pinned.
+            if (!vm.keyExistsJson(hostile, string.concat(path, ".reading")) || count == 0) continue;
+            uint256 before = vm.snapshotState();
+            bytes32 root = vm.parseJsonBytes32(hostile, string.concat(path, ".root"));
+            vm.prank(OWNER);
+            windlass.pinRoot(root, count);
+            bytes32[] memory proof = vm.parseJsonBytes32Array(hostile, string.concat(path, ".proof"));
+            uint256 index = vm.parseJsonUint(hostile, string.concat(path, ".reading"));
+            vm.assertFalse(windlass.verifyReading(root, _leafReadingAt(index), proof));
+            vm.assertTrue(vm.revertToState(before));
+            ++seen;
+        }
+        vm.assertEq(seen, 9);
+    }
+
     // ------------------------------------------------------------------------------------------ helpers
 
     function _registerDevices() private {
@@ -127,13 +164,21 @@ contract VectorsTest is Fleet {
         );
     }
 
-    function _readingAt(string memory path) private view returns (IWindlass.SignedReading memory reading) {
-        reading.device = vm.parseJsonBytes32(_typed, string.concat(path, ".device"));
-        reading.epoch = uint32(vm.parseJsonUint(_typed, string.concat(path, ".epoch")));
-        reading.sequence = uint64(vm.parseJsonUint(_typed, string.concat(path, ".sequence")));
-        reading.observedAt = uint64(vm.parseJsonUint(_typed, string.concat(path, ".observedAt")));
-        reading.payload = vm.parseJsonBytes(_typed, string.concat(path, ".payload"));
-        reading.signature = vm.parseJsonBytes(_typed, string.concat(path, ".signature"));
+    function _readingAt(string memory path) private view returns (IWindlass.SignedReading memory) {
+        return _readingIn(_typed, path);
+    }
+
+    function _readingIn(string memory json, string memory path)
+        private
+        pure
+        returns (IWindlass.SignedReading memory reading)
+    {
+        reading.device = vm.parseJsonBytes32(json, string.concat(path, ".device"));
+        reading.epoch = uint32(vm.parseJsonUint(json, string.concat(path, ".epoch")));
+        reading.sequence = uint64(vm.parseJsonUint(json, string.concat(path, ".sequence")));
+        reading.observedAt = uint64(vm.parseJsonUint(json, string.concat(path, ".observedAt")));
+        reading.payload = vm.parseJsonBytes(json, string.concat(path, ".payload"));
+        reading.signature = vm.parseJsonBytes(json, string.concat(path, ".signature"));
     }
 
     function _runAt(string memory path) private view returns (IWindlass.Run memory run) {

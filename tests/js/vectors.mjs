@@ -7,7 +7,8 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
 const require = createRequire(new URL("../../contracts/package.json", import.meta.url));
-const { AbiCoder, SigningKey, TypedDataEncoder, concat, hexlify, keccak256, toBeHex, toUtf8Bytes } = require("ethers");
+const { AbiCoder, Signature, SigningKey, TypedDataEncoder, concat, dataSlice, hexlify, keccak256, recoverAddress, toBeHex, toUtf8Bytes } =
+  require("ethers");
 const { StandardMerkleTree } = require("@openzeppelin/merkle-tree");
 const { p256 } = require("@noble/curves/p256");
 
@@ -16,6 +17,8 @@ const TREE_SIZES = [1, 2, 3, 5, 8];
 const LEAF_TAG = keccak256(toUtf8Bytes("windlass.reading.v1"));
 const LEAF_TYPES = ["bytes32", "bytes32", "uint32", "uint64", "uint64", "bytes32"];
 const ZERO = `0x${"00".repeat(32)}`;
+const SECP256K1_ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
+const P256_ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
 const U32_MAX = 0xffffffff;
 const U64_MAX = (2n ** 64n - 1n).toString();
 
@@ -227,10 +230,84 @@ function link(previousHead, { batch, root, count, logSize, logRoot, ranges }) {
   return { previousHead, batch, root, count, logSize, logRoot, ranges, rangesHash, head };
 }
 
+/** Signatures that no verifier may take for the reading's, and paths that lead no reading to their root. */
+function hostile(typed, trees) {
+  const signatures = typed.devices.flatMap(({ deviceId, kind, key }) => {
+    const [first, second] = typed.readings.filter((r) => r.deviceId === deviceId);
+    const { structHash, digest, signature, ...value } = first;
+    const elsewhere = (domain, changes = {}) => sign(deviceId, TypedDataEncoder.hash({ ...DOMAIN, ...domain }, READING, fields({ ...value, ...changes })));
+    const [r, s] = [dataSlice(signature, 0, 32), dataSlice(signature, 32)];
+    return Object.entries({
+      "high s": kind === "p256" ? concat([r, toBeHex(P256_ORDER - BigInt(s), 32)]) : turned(signature),
+      "of another reading": second.signature,
+      "for another chain": elsewhere({ chainId: 1 }),
+      "for another contract": elsewhere({ verifyingContract: "0x0000000000000000000000000000000000000001" }),
+      "for another device": elsewhere({}, { device: deviceOf("dock-8") }),
+      "for another epoch": elsewhere({}, { epoch: 2 }),
+      "for another time": elsewhere({}, { observedAt: "1" }),
+      "for another payload": elsewhere({}, { payload: text("1") }),
+      "r is 0": concat([ZERO, s]),
+      "s is 0": concat([r, ZERO]),
+      "r is all ones": concat([`0x${"ff".repeat(32)}`, s]),
+      "one byte short": dataSlice(signature, 0, 63),
+      "two bytes long": concat([signature, "0x0000"]),
+      empty: "0x",
+    }).map(([name, bytes]) => {
+      if (takes(kind, key, digest, bytes)) throw new Error(`${deviceId}: a public library takes the signature ${name}`);
+      return { name, ...value, signature: bytes };
+    });
+  });
+  return { signatures, paths: paths(trees) };
+}
+
+const fields = ({ device, epoch, sequence, observedAt, payload }) => ({ device, epoch, sequence, observedAt, payload });
+
+/** The other signature of the pair, with its parity behind it: the short form has no room for a high s. */
+function turned(compact) {
+  const { r, s, yParity } = Signature.from(compact);
+  return concat([r, toBeHex(SECP256K1_ORDER - BigInt(s), 32), toBeHex(27 + (1 - yParity))]);
+}
+
+function takes(kind, key, digest, signature) {
+  try {
+    if (kind === "p256") return p256.verify(signature.slice(2), digest.slice(2), `04${key.slice(2)}`, { lowS: true, prehash: false });
+    return recoverAddress(digest, Signature.from(signature)).toLowerCase() === key;
+  } catch {
+    return false;
+  }
+}
+
+/** `reading` is the number of the reading in eip712.json; absent where the leaf is none. */
+function paths({ leaves, trees }) {
+  const tree = trees.find((built) => built.count === 5);
+  const { root, count, proofs } = tree;
+  const leaf = (i) => leaves[i].leaf;
+  const long = proofs.findIndex((proof) => proof.length === 3);
+  const short = proofs.findIndex((proof) => proof.length === 2);
+  const pair = (a, b) => keccak256(a < b ? concat([a, b]) : concat([b, a]));
+  const inner = pair(leaf(long), proofs[long][0]);
+  const of = (name, i, proof, changes = {}) => ({ name, root, count, reading: i, leaf: leaf(i), proof, ...changes });
+  return [
+    of("first sibling missing", long, proofs[long].slice(1)),
+    of("last sibling missing", long, proofs[long].slice(0, -1)),
+    of("a sibling twice", long, [proofs[long][0], ...proofs[long]]),
+    of("swapped siblings", long, [proofs[long][1], proofs[long][0], proofs[long][2]]),
+    of("another leaf's path", long, proofs[short]),
+    of("a zero sibling", long, [ZERO, ...proofs[long].slice(1)]),
+    of("a count that the path does not fit: too small", long, proofs[long], { count: 2 }),
+    of("a count that the path does not fit: too large", short, proofs[short], { count: 64 }),
+    of("no count", long, proofs[long], { count: 0 }),
+    of("a reading that is not in the tree", 6, proofs[long]),
+    { name: "an inner node as leaf", root, count: 2, leaf: inner, proof: proofs[long].slice(1) },
+    { name: "the root as leaf", root, count, leaf: root, proof: [] },
+    { name: "a zero leaf", root, count, leaf: ZERO, proof: proofs[long] },
+  ];
+}
+
 function compute() {
   const typed = eip712();
   const trees = merkle(typed);
-  return { "eip712.json": typed, "merkle.json": trees, "heads.json": heads(trees) };
+  return { "eip712.json": typed, "merkle.json": trees, "heads.json": heads(trees), "hostile.json": hostile(typed, trees) };
 }
 
 function main(args) {

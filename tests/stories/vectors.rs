@@ -7,7 +7,7 @@ use alloy::primitives::{B256, Signature, hex};
 use serde_json::Value;
 use tempfile::TempDir;
 use windlass_proof::{Tree, verify_path};
-use windlass_reading::{DeviceId, Domain, Format, Reading, Run, leaf};
+use windlass_reading::{DeviceId, Domain, Format, PublicKey, Reading, Run, leaf};
 
 fn vectors(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name);
@@ -135,4 +135,43 @@ fn the_c_header_for_small_devices_gives_the_frozen_digests_and_envelopes_that_ar
             assert_eq!((draft.observed_at_ms, draft.payload), (r.observed_at_ms, r.payload));
         }
     }
+}
+
+/// The device's key as the registry holds it.
+fn key(file: &Value, device: &Value) -> PublicKey {
+    let devices = file["devices"].as_array().unwrap();
+    let key = &devices.iter().find(|d| d["deviceId"] == *device).unwrap()["key"];
+    key.as_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn readings_are_signed_by_the_frozen_keys_of_either_kind() {
+    let file = vectors("eip712.json");
+    let mut kinds = std::collections::HashSet::new();
+    for v in file["readings"].as_array().unwrap() {
+        let (key, signature) = (key(&file, &v["deviceId"]), hex::decode(v["signature"].as_str().unwrap()).unwrap());
+        assert!(key.signed(hash(&v["digest"]), &signature), "{v}");
+        kinds.insert(key.kind());
+    }
+    assert_eq!(kinds.len(), 2);
+}
+
+#[test]
+fn hostile_signatures_and_paths_are_refused() {
+    let (file, hostile) = (vectors("eip712.json"), vectors("hostile.json"));
+    let domain = domain(&file);
+    let signatures = hostile["signatures"].as_array().unwrap();
+    for v in signatures {
+        let signature = hex::decode(v["signature"].as_str().unwrap()).unwrap();
+        assert!(!key(&file, &v["deviceId"]).signed(domain.reading(&reading(v)), &signature), "{v}");
+    }
+    let paths = hostile["paths"].as_array().unwrap();
+    for v in paths {
+        let path: Vec<B256> = v["proof"].as_array().unwrap().iter().map(hash).collect();
+        let count = u32::try_from(number(&v["count"])).unwrap();
+        // What an inner node would pass for is kept out by the leaf, which is hashed twice.
+        let taken = verify_path(hash(&v["root"]), hash(&v["leaf"]), &path, count);
+        assert!(!taken || v["name"] == "an inner node as leaf", "{v}");
+    }
+    assert!(signatures.len() >= 28 && paths.len() >= 13);
 }

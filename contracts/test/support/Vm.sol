@@ -42,6 +42,9 @@ interface Vm {
     function lastCallGas() external view returns (Gas memory);
     function snapshotValue(string calldata group, string calldata name, uint256 value) external;
 
+    function snapshotState() external returns (uint256 id);
+    function revertToState(uint256 id) external returns (bool);
+
     function readFile(string calldata path) external view returns (string memory);
     function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
