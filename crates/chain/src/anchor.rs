@@ -8,7 +8,7 @@ use alloy::{
 };
 use windlass_contract::{IWindlass, Windlass};
 use windlass_journal::Unsettled;
-use windlass_reading::{DeviceId, Domain, Reading, leaf};
+use windlass_reading::{DeviceId, Domain, Leaves, Reading};
 
 /// Gas limit of an anchor without ranges: 51,419 for the first, 34,703 after (contracts/snapshots); the rest is margin.
 const GAS: u64 = 120_000;
@@ -67,7 +67,8 @@ impl Anchor {
 
 /// The leaves of a batch, in the order of the readings.
 pub(crate) fn leaves(readings: &[Unsettled], domain: &Domain) -> Vec<B256> {
-    readings.iter().map(|u| leaf(&u.reading, domain.reading(&u.reading))).collect()
+    let mut leaves = Leaves::new(domain);
+    readings.iter().map(|u| leaves.leaf(&u.reading)).collect()
 }
 
 /// From which to which number each device has readings here, both ends included, in the order of the device hashes. A

@@ -21,7 +21,7 @@ pub use digest::{Domain, Reading as SignedReading, Run};
 pub use format::{Decoded, Format, parse_rfc3339_ms};
 pub use gtin::{check_digit, is_gtin};
 pub use key::{InvalidKey, PublicKey};
-pub use leaf::{leaf, leaf_tag};
+pub use leaf::{Leaves, leaf, leaf_tag};
 pub use packing::{PackingError, pack_run, unpack_run, unpack_single};
 pub use reading::{Draft, Reading};
 pub use reject::Reject;

@@ -14,7 +14,7 @@ use windlass_chain::{Anchor, Nodes, ranges};
 use windlass_contract::{Barcode, Windlass};
 use windlass_journal::{BatchRow, Filter, Ledger, Listing, Sqlite, State, TransactionRow};
 use windlass_proof::Tree;
-use windlass_reading::{Domain, Reading, Settlement, leaf};
+use windlass_reading::{Domain, Leaves, Reading, Settlement};
 
 /// Rows that are looked at in one go.
 const PAGE: u64 = 1_000;
@@ -73,7 +73,8 @@ async fn anchor(
 ) -> anyhow::Result<()> {
     let Some(domain) = domain else { return Ok(()) };
     let readings = journal.batch_readings(batch.id).await?;
-    let leaves = readings.iter().map(|r| leaf(r, domain.reading(r))).collect();
+    let mut leaf = Leaves::new(domain);
+    let leaves = readings.iter().map(|r| leaf.leaf(r)).collect();
     let root = Tree::new(leaves).ok().map(|tree| tree.root());
     if root != batch.root {
         report.faults.push(format!("batch {}: its readings do not give its root", batch.id));

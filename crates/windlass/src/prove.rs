@@ -12,7 +12,7 @@ use windlass_chain::Nodes;
 use windlass_contract::Windlass;
 use windlass_journal::{Ledger, Listing, ReadingRow, Sqlite, State};
 use windlass_proof::{Evidence, ProofFile, Tree};
-use windlass_reading::{DeviceId, Domain, PublicKey, Reading, Settlement, leaf};
+use windlass_reading::{DeviceId, Domain, Leaves, PublicKey, Reading, Settlement};
 
 /// What a proof is made from.
 #[derive(Debug)]
@@ -102,7 +102,8 @@ impl Prover<'_> {
         }
         let domain = Domain::new(self.chain_id, self.contract()?);
         let readings: Vec<Reading> = self.journal.batch_readings(id).await?;
-        let tree = Tree::new(readings.iter().map(|r| leaf(r, domain.reading(r))).collect())?;
+        let mut leaves = Leaves::new(&domain);
+        let tree = Tree::new(readings.iter().map(|r| leaves.leaf(r)).collect())?;
         if batch.root != Some(tree.root()) {
             bail!("the journal's readings do not give the root that batch {id} anchored: the journal was changed");
         }

@@ -27,7 +27,7 @@ use windlass_journal::{
     Sqlite, TransactionDraft,
 };
 use windlass_proof::{Anchored, Evidence, Tree, verify};
-use windlass_reading::{DeviceId, Domain, Draft, Format, PublicKey, Reading, Settlement, leaf};
+use windlass_reading::{DeviceId, Domain, Draft, Format, Leaves, PublicKey, Reading, Settlement, leaf};
 
 const CHAIN: u64 = 31337;
 const CONTRACT: Address = Address::repeat_byte(0xcc);
@@ -95,7 +95,9 @@ fn journaled() -> Tree {
             let row = journal.reading(wanted.device.clone(), wanted.sequence).await.unwrap().unwrap();
             let batch = journal.batch(row.batch.unwrap()).await.unwrap().unwrap();
             let readings = journal.batch_readings(batch.id).await.unwrap();
-            let tree = Tree::new(readings.iter().map(leaf_of).collect()).unwrap();
+            let domain = Domain::new(CHAIN, CONTRACT);
+            let mut leaves = Leaves::new(&domain);
+            let tree = Tree::new(readings.iter().map(|r| leaves.leaf(r)).collect()).unwrap();
             assert!(tree.count() as u64 == BATCH && tree.proof(leaf_of(&row.reading)).is_some());
             tree
         })
