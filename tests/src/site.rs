@@ -48,6 +48,8 @@ pub struct Site {
     pub rpc: u16,
     /// What the gateway logs, as `RUST_LOG` has it; empty: its own choice.
     pub log_filter: &'static str,
+    /// Which rules the node's chain has; empty: its newest.
+    pub hardfork: &'static str,
     /// Seconds between two blocks.
     pub block_seconds: f64,
     node: Option<Program>,
@@ -123,7 +125,7 @@ max_wait = "300ms"
             }
         }
         fs::write(dir.path().join("windlass.toml"), text).unwrap();
-        Self { dir, mqtt, bare, http, rpc, block_seconds: 1.0, log_filter: "", node: None, gateway: None }
+        Self { dir, mqtt, bare, http, rpc, block_seconds: 1.0, log_filter: "", hardfork: "", node: None, gateway: None }
     }
 
     /// A site whose node runs, whose contract is deployed and whose gateway is ready.
@@ -158,6 +160,9 @@ max_wait = "300ms"
         let block_time = self.block_seconds.to_string();
         command.args(["--host", "127.0.0.1", "--block-time", &block_time, "--silent", "--port", &self.rpc.to_string()]);
         command.arg("--state").arg(self.path("anvil.json"));
+        if !self.hardfork.is_empty() {
+            command.args(["--hardfork", self.hardfork]);
+        }
         self.node = Some(Program::start(&mut command, &self.path("anvil.log")));
         until("the node answers", || rpc(self.rpc, "eth_chainId", json!([])));
     }

@@ -16,12 +16,17 @@ fn publish(client: &mut Client, id: &str, payload: &[u8], packet_id: u16) -> Opt
 
 /// A site with these devices and one whose key the gateway holds; everything runs and the devices know the contract.
 fn site(devices: &mut [(SigningDevice, &str)]) -> Site {
+    site_with_rules(devices, "")
+}
+
+fn site_with_rules(devices: &mut [(SigningDevice, &str)], hardfork: &'static str) -> Site {
     let mut listed: Vec<_> = devices.iter().map(|(device, settlement)| (device.id, *settlement, "signed")).collect();
     listed.push(("c-1", "batch", "digits"));
     let mut site = Site::new(&listed);
     for (index, (device, _)) in devices.iter().enumerate() {
         site.edit_config(&format!("key = {{ custodial = {index} }}"), &device.spec());
     }
+    site.hardfork = hardfork;
     site.start_node();
     site.deploy();
     devices.iter_mut().for_each(|(device, _)| device.learn(&site));
@@ -251,4 +256,18 @@ fn a_revoked_device_is_cut_off_and_ended_on_chain_after_its_last_reading() {
     site.hangup();
     until("it stays revoked", || (site.metric("windlass_config_stale") == 1.0).then_some(()));
     assert!(site.log().contains("it was revoked, which is for ever"));
+}
+
+/// Before EIP-7951 the contract verifies P-256 by itself. That is dear, and is said.
+#[test]
+fn a_chain_without_the_p256_precompile_is_named_and_settles_all_the_same() {
+    let mut devices = [(SigningDevice::p256("s-1", 3), "batch")];
+    let site = site_with_rules(&mut devices, "cancun");
+    let [(device, _)] = devices;
+    assert_eq!(publish(&mut client(&site, "s-1"), "s-1", &device.envelope(1, "one"), 1), Some(0));
+    site.until_final(1);
+    assert_consistent(&site, &[("s-1".into(), "one".into())]);
+    assert!(site.log().contains("the chain has no P-256 precompile"), "{}", site.log());
+    assert_eq!(site.metric("windlass_p256_precompile"), 0.0);
+    assert!(site.metric("windlass_gas_used_total{settlement=\"batch\"}") > 200_000.0);
 }

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use alloy::signers::local::PrivateKeySigner;
+use zeroize::Zeroizing;
 
 use crate::{Config, Error, Key, RemoteSigner, SubmitterKey};
 
@@ -25,7 +26,7 @@ pub fn submitters(config: &Config, base: &Path) -> Vec<Result<SubmitterKey, Erro
 fn load(key: &Key, base: &Path) -> Result<PrivateKeySigner, Error> {
     let read = |path: &Path| {
         let path = base.join(path);
-        fs::read_to_string(&path).map_err(|e| Error::Key(format!("{}: {e}", path.display())))
+        fs::read_to_string(&path).map(Zeroizing::new).map_err(|e| Error::Key(format!("{}: {e}", path.display())))
     };
     if let Some(path) = &key.private_key_file {
         let text = read(path)?;
