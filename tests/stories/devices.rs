@@ -132,6 +132,7 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     refused(&site, &["add", "a-2", "--format", "morse"], "signed");
     refused(&site, &["add", "a-2", "--format", "text", "--settlement", "direct"], "direct settlement stores a number");
     refused(&site, &["rotate", "a-9"], "not in the config");
+    refused(&site, &["rotate", "a-1"], "never in use");
     assert_eq!(fs::read_to_string(site.path("devices.toml")).unwrap(), "");
     assert!(done(&site, &["add", "a-2"]).contains("secret "));
     // An entry of the main file is changed there.

@@ -214,8 +214,11 @@ impl Rotate {
         if entry.revoked {
             bail!("{device} is revoked");
         }
-        if under_way(&config, &entry)? {
-            line(&format!("a rotation of {device} is under way already; this goes on with it"))?;
+        let Some(row) = row(&config, device)? else {
+            bail!("{device} was never in use: no gateway has started with it, so its first key is still unused");
+        };
+        if under_way(&row, &entry) {
+            line(&format!("a change of {device}'s key is under way already; this goes on with it"))?;
             reload(&config, None)?;
         } else if self.key.is_some() && self.key == entry.key {
             line(&format!("{device} has this key already"))?;
@@ -225,7 +228,8 @@ impl Rotate {
                 (None, Some(KeySpec::Custodial(_))) => {
                     custodial(&config)?.context("[keys] names no mnemonic, so there is no next key")?
                 }
-                (None, _) => bail!("{device} holds its key: give the new one with --key"),
+                (None, Some(_)) => bail!("{device} holds its key: give the new one with --key"),
+                (None, None) => bail!("{device} has no key"),
             };
             let mut file = DevicesFile::with(&config, device)?;
             file.set_key(device, &key);
@@ -241,14 +245,13 @@ impl Rotate {
 }
 
 /// Whether the journal or the chain has yet to follow the config.
-fn under_way(config: &Config, entry: &Entry) -> anyhow::Result<bool> {
-    let Some(row) = row(config, &entry.id)? else { return Ok(true) };
+fn under_way(row: &DeviceRow, entry: &Entry) -> bool {
     let follows = match &entry.key {
         Some(KeySpec::Custodial(index)) => row.custodial == Some(*index),
         Some(held) => held.held().ok().flatten() == row.key,
         None => true,
     };
-    Ok(!follows || !row.is_registered())
+    !follows || !row.is_registered()
 }
 
 impl Revoke {
