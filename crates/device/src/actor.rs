@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    ops::Range,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -19,6 +18,7 @@ use windlass_reading::{DeviceId, Domain, Format, PublicKey, Reading, Reject, Set
 
 use crate::{
     Custody,
+    answers::{Answer, Delivery, Run, Unjudged},
     device::{Device, IN_FLIGHT, Judgement, Next, Publish, Shelf},
     gate::{Gate, Pass},
     metrics,
@@ -164,83 +164,6 @@ impl Slot {
     }
 }
 
-/// What some places of an offer are owed. It is certainly given: dropped unanswered (a panic, a closed journal), it says
-/// `Unavailable`.
-struct Answer {
-    listener: Arc<dyn Listener>,
-    places: Vec<usize>,
-}
-
-impl Answer {
-    fn new(listener: &Arc<dyn Listener>, places: Vec<usize>) -> Self {
-        Self { listener: Arc::clone(listener), places }
-    }
-
-    fn give(self, outcome: Outcome) {
-        self.give_each(|_| outcome);
-    }
-
-    /// To each place the outcome of its turn.
-    fn give_each(mut self, outcome: impl Fn(u64) -> Outcome) {
-        let outcomes: Vec<_> = std::mem::take(&mut self.places).into_iter().zip((0..).map(outcome)).collect();
-        self.listener.hear(&outcomes);
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if !self.places.is_empty() {
-            let outcomes: Vec<_> = self.places.iter().map(|place| (*place, Outcome::Unavailable)).collect();
-            self.listener.hear(&outcomes);
-        }
-    }
-}
-
-/// Publishes of one offer on their way through the mailbox.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Delivery {
-    publishes: Vec<Ingress>,
-    listener: Arc<dyn Listener>,
-    _pass: Pass,
-}
-
-impl Delivery {
-    pub(crate) fn new(publishes: Vec<Ingress>, listener: Arc<dyn Listener>, pass: Pass) -> Self {
-        Self { publishes, listener, _pass: pass }
-    }
-
-    /// The publishes, untouched. There until taken; what is not taken is answered with the message's end.
-    pub(crate) fn take(&mut self) -> Vec<Ingress> {
-        std::mem::take(&mut self.publishes)
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        drop(Answer::new(&self.listener, (0..self.publishes.len()).collect()));
-    }
-}
-
-/// The publishes of an offer whose turn has not come; they are answered even if it never comes.
-struct Unjudged<'a> {
-    listener: &'a Arc<dyn Listener>,
-    places: Range<usize>,
-}
-
-impl Unjudged<'_> {
-    /// The next one's answer.
-    fn answer(&mut self) -> Answer {
-        Answer::new(self.listener, self.places.next().into_iter().collect())
-    }
-}
-
-impl Drop for Unjudged<'_> {
-    fn drop(&mut self) {
-        drop(Answer::new(self.listener, self.places.clone().collect()));
-    }
-}
-
 /// What the journal has of one device.
 struct Stored<'a> {
     journal: &'a dyn Journal,
@@ -254,28 +177,6 @@ impl Shelf for Stored<'_> {
 
     fn reading(&self, sequence: u64) -> Result<Option<Reading>, Error> {
         self.journal.find_reading(self.device, sequence)
-    }
-}
-
-/// New readings that follow each other, not yet with the journal.
-struct Run {
-    first: u64,
-    entries: Vec<Entry>,
-    answer: Answer,
-}
-
-impl Run {
-    fn new(listener: &Arc<dyn Listener>) -> Self {
-        Self { first: 0, entries: Vec::new(), answer: Answer::new(listener, Vec::new()) }
-    }
-
-    /// The next publish of `all` is this reading.
-    fn push(&mut self, sequence: u64, entry: Entry, all: &mut Unjudged<'_>) {
-        if self.entries.is_empty() {
-            self.first = sequence;
-        }
-        self.entries.push(entry);
-        self.answer.places.extend(all.places.next());
     }
 }
 

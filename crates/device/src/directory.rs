@@ -18,7 +18,8 @@ use windlass_reading::{DeviceId, Settlement};
 
 use crate::{
     Config, Custody, DomainSource, Ingress, Key, Listener, SignError, Spec,
-    actor::{Delivery, DeviceActor, Parts, Sign, Slot},
+    actor::{DeviceActor, Parts, Sign, Slot},
+    answers::Delivery,
     gate::{Gate, Pass, Turned},
     metrics::{self, Cause},
 };
