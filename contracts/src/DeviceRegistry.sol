@@ -24,7 +24,7 @@ abstract contract DeviceRegistry is IWindlass, Ownable2Step {
     uint256 private constant SECP256K1_KEY_BYTES = 20;
     uint256 private constant P256_KEY_BYTES = 64;
 
-    mapping(bytes32 device => Entry entry) private _entries;
+    mapping(bytes32 device => Entry entry) internal _entries;
     mapping(bytes32 device => Point point) private _points;
     mapping(address account => bool allowed) private _registrars;
     mapping(address account => bool allowed) private _submitters;
@@ -111,10 +111,6 @@ abstract contract DeviceRegistry is IWindlass, Ownable2Step {
         if (_submitters[account] == allowed) return;
         _submitters[account] = allowed;
         emit SubmitterSet(account, allowed);
-    }
-
-    function _entryOf(bytes32 device) internal view returns (Entry storage) {
-        return _entries[device];
     }
 
     function _pointOf(bytes32 device) internal view returns (Point storage) {

@@ -3,13 +3,12 @@ pragma solidity ^0.8.24;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {P256} from "@openzeppelin/contracts/utils/cryptography/P256.sol";
 
 import {DeviceSlot} from "./DeviceSlot.sol";
 import {DeviceRegistry} from "./DeviceRegistry.sol";
 import {IWindlass} from "./IWindlass.sol";
-import {RunBuffer, loadRun, openRun} from "./RunBuffer.sol";
+import {recordUsualRuns} from "./UsualRuns.sol";
 
 /// @title ReadingLog
 /// @notice Readings in event logs, each device's in its own order and without a hole, by the device's signature.
@@ -26,9 +25,9 @@ abstract contract ReadingLog is DeviceRegistry, EIP712 {
 
     /// @inheritdoc IWindlass
     function record(Run[] calldata runs) external {
-        bytes32 domain = _domainSeparatorV4();
-        for (uint256 i = 0; i < runs.length; ++i) {
-            _recordRun(runs[i], domain);
+        for (uint256 next = 0; next < runs.length; ++next) {
+            next = recordUsualRuns(runs, next, _entries, _domainSeparatorV4(), RUN_TYPEHASH, Recorded.selector);
+            if (next < runs.length) _recordRun(runs[next]);
         }
     }
 
@@ -50,34 +49,30 @@ abstract contract ReadingLog is DeviceRegistry, EIP712 {
         );
     }
 
-    function _recordRun(Run calldata run, bytes32 domain) private {
-        (
-            bytes32 device,
-            uint256 epoch,
-            uint256 first,
-            uint256 count,
-            bytes calldata readings,
-            bytes calldata signature
-        ) = loadRun(run);
-        Entry storage entry = _entryOf(device);
+    /// @dev Any run, in plain Solidity; `recordUsualRuns` is the short way through it.
+    function _recordRun(Run calldata run) private {
+        (bytes32 device, uint32 epoch, uint64 first, uint32 count) =
+            (run.device, run.epoch, run.firstSequence, run.count);
+        bytes calldata readings = run.readings;
+        Entry storage entry = _entries[device];
         DeviceSlot slot = entry.slot;
         if (!_continues(slot, epoch, first, count, readings.length)) {
             return _skip(device, epoch, first, count, _reasonFor(slot, epoch, first, count, readings.length));
         }
-        RunBuffer buffer = openRun(RUN_TYPEHASH, device, epoch, first, count, readings);
-        bytes32 digest = MessageHashUtils.toTypedDataHash(domain, buffer.structHash());
-        if (!_isSignedBy(slot, device, digest, signature)) {
+        bytes32 digest =
+            _hashTypedDataV4(keccak256(abi.encode(RUN_TYPEHASH, device, epoch, first, count, keccak256(readings))));
+        if (!_isSignedBy(slot, device, digest, run.signature)) {
             return _skip(device, epoch, first, count, SkipReason.BadSignature);
         }
         entry.slot = slot.withLastSequence(_lastOf(first, count));
-        buffer.emitRecorded(Recorded.selector, device, readings.length);
+        emit Recorded(device, epoch, first, count, readings);
     }
 
     function _recordReading(SignedReading calldata reading) private {
         (bytes32 device, uint32 epoch, uint64 sequence, uint64 observedAt) =
             (reading.device, reading.epoch, reading.sequence, reading.observedAt);
         bytes calldata payload = reading.payload;
-        Entry storage entry = _entryOf(device);
+        Entry storage entry = _entries[device];
         DeviceSlot slot = entry.slot;
         if (!_continues(slot, epoch, sequence, 1, payload.length)) {
             return _skip(device, epoch, sequence, 1, _reasonFor(slot, epoch, sequence, 1, payload.length));
@@ -90,8 +85,8 @@ abstract contract ReadingLog is DeviceRegistry, EIP712 {
         emit Recorded(device, epoch, sequence, 1, abi.encodePacked(PACKING_SINGLE, observedAt, payload));
     }
 
-    function _skip(bytes32 device, uint256 epoch, uint256 first, uint256 count, SkipReason reason) private {
-        emit Skipped(device, uint32(epoch), uint64(first), uint32(count), reason);
+    function _skip(bytes32 device, uint32 epoch, uint64 first, uint32 count, SkipReason reason) private {
+        emit Skipped(device, epoch, first, count, reason);
     }
 
     function _isSignedBy(DeviceSlot slot, bytes32 device, bytes32 digest, bytes calldata signature)

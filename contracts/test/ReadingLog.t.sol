@@ -231,13 +231,78 @@ contract ReadingLogTest is Fleet {
 
     function test_record_bytesBeyondTheCalldata_revert() public {
         bytes memory call = abi.encodeCall(IWindlass.record, (_list(_run(DOCK, 1, 1))));
-        uint256[5] memory offsets = [uint256(1 << 20), 1 << 63, 1 << 64, 1 << 255, type(uint256).max];
+        uint256[4] memory offsets = [uint256(1 << 20), 1 << 63, 1 << 64, 1 << 254];
         for (uint256 i = 0; i < offsets.length; ++i) {
             // 7: offset of the readings, 8: of the signature, 9: length of the readings.
             _assertReverts(_withWord(call, 7, offsets[i]));
             _assertReverts(_withWord(call, 8, offsets[i]));
             _assertReverts(_withWord(call, 9, offsets[i]));
         }
+    }
+
+    function test_record_paddingThatIsNotZero_isNotEmitted() public {
+        IWindlass.Run memory run = _run(DOCK, 1, 1);
+        bytes memory call = abi.encodeCall(IWindlass.record, (_list(run)));
+        // Words 10 and 11 of the arguments are the readings: 33 bytes.
+        bytes memory dirty = _withWord(call, 11, uint256(bytes32(run.readings[32])) | type(uint248).max);
+        vm.assertTrue(keccak256(dirty) != keccak256(call));
+        vm.recordLogs();
+        (bool ok,) = address(windlass).call(dirty);
+        vm.assertTrue(ok);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        vm.assertEq(logs.length, 1);
+        vm.assertEq(logs[0].data, abi.encode(run.epoch, run.firstSequence, run.count, run.readings));
+        vm.assertEq(logs[0].topics.length, 2);
+        vm.assertEq(logs[0].topics[1], run.device);
+    }
+
+    /// @dev Runs that the short way takes, runs that it leaves to the compiler's code, and runs that both leave, mixed.
+    function test_fuzz_record_usualAndUnusualRuns_areRecordedAlike(uint8[8] memory forms, uint8[8] memory lengths)
+        public
+    {
+        IWindlass.Run[] memory runs = new IWindlass.Run[](forms.length);
+        uint64 last = 0;
+        uint64 lastOfGate = 0;
+        for (uint256 i = 0; i < forms.length; ++i) {
+            uint256 form = forms[i] % 5;
+            bytes memory readings = new bytes(uint256(lengths[i]) + 1);
+            readings[lengths[i]] = 0xff;
+            uint64 first = form == 2 ? lastOfGate + 1 : last + 1;
+            runs[i] = IWindlass.Run(form == 2 ? GATE : DOCK, 1, first, uint32(lengths[i]) + 1, readings, "");
+            bytes32 digest = _digest(runs[i]);
+            if (form == 0) {
+                runs[i].signature = _compact(SECRET, digest);
+            } else if (form == 1) {
+                (uint8 v, bytes32 r, bytes32 s) = vm.sign(SECRET, digest);
+                runs[i].signature = abi.encodePacked(r, s, v);
+            } else if (form == 2) {
+                runs[i].signature = _signP256(SECRET, digest);
+            } else {
+                runs[i].signature = _compact(OTHER_SECRET, digest);
+                if (form == 4) runs[i].firstSequence += 1;
+                _expectSkipped(runs[i], form == 3 ? IWindlass.SkipReason.BadSignature : IWindlass.SkipReason.Gap);
+                continue;
+            }
+            _expectRecorded(runs[i]);
+            if (form == 2) lastOfGate += runs[i].count;
+            else last += runs[i].count;
+        }
+        windlass.record(runs);
+        vm.assertEq(_lastOf(DOCK), last);
+        vm.assertEq(_lastOf(GATE), lastOfGate);
+    }
+
+    function test_record_theLastSequence_mayBeReachedAndNotPassed() public {
+        uint64 most = type(uint48).max;
+        // The sequence stands above the signer. Storage is set, since so many readings take a while.
+        bytes32 slot = keccak256(abi.encode(DOCK, uint256(2)));
+        vm.store(address(windlass), slot, bytes32(uint256(vm.load(address(windlass), slot)) | uint256(most - 1) << 160));
+        vm.assertEq(_lastOf(DOCK), most - 1);
+        _assertSkipped(_run(DOCK, most, 2), IWindlass.SkipReason.Malformed);
+        _expectRecorded(_run(DOCK, most, 1));
+        windlass.record(_list(_run(DOCK, most, 1)));
+        vm.assertEq(_lastOf(DOCK), most);
+        _assertSkipped(_run(DOCK, most + 1, 1), IWindlass.SkipReason.Malformed);
     }
 
     function test_fuzz_record_aChangedWord_recordsNothing(uint256 index, uint256 word) public {
