@@ -17,7 +17,7 @@ use crate::{
 
 /// Gas limit of a `set`: 43,518 for the first value, 26,418 after (contracts/snapshots).
 pub(crate) const SET_GAS: u64 = 80_000;
-/// Gas for each run of a `record`: signature check, sequence slot, event (15,762 in a hundred: contracts/snapshots).
+/// Gas for each run of a `record`: signature check, sequence slot, event (14,999 in a hundred: contracts/snapshots).
 const RUN_GAS: u64 = 60_000;
 /// Gas for each reading that its device signed, by who can check the signature (contracts/snapshots: 39k, 47k and 279k
 /// alone).
@@ -32,7 +32,7 @@ const FLOOR_SHARE: (u64, u64) = (4, 10);
 pub(crate) const SET_USES: u64 = 26_418;
 /// What a run's signature check, sequence slot and event use (contracts/snapshots, less calldata).
 const RUN_USES: u64 = 12_600;
-/// Gas limit for each device of a registration: 27,925 in a hundred, 97,150 for a P-256 key alone (contracts/snapshots).
+/// Gas limit for each device of a registration: 27,967 in a hundred, 97,192 for a P-256 key alone (contracts/snapshots).
 const REGISTRATION_GAS: u64 = 150_000;
 /// What every transaction costs.
 const TRANSACTION_GAS: u64 = 21_000;

@@ -159,6 +159,7 @@ impl Gateway {
                     exactly_once: false,
                     received_at_ms: now,
                 }],
+                quarantine: None,
                 reply: Box::new(move |r| reply.send(r).unwrap()),
             })
             .unwrap();

@@ -110,6 +110,7 @@ impl Gateway {
             settlement: settlement(device),
             sequence: *sequence,
             readings: vec![Entry { draft, packet_id: None, exactly_once: false, received_at_ms: 1 }],
+            quarantine: None,
             reply: Box::new(move |r| reply.send(r).unwrap()),
         };
         self.journal.append(append).unwrap();
