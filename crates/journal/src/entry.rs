@@ -19,6 +19,8 @@ pub struct Append {
     pub sequence: u64,
     /// In the order of their sequence numbers; at least one.
     pub readings: Vec<Entry>,
+    /// The quarantine row that was judged again: it goes in the same commit, and the append fails when it is gone.
+    pub quarantine: Option<u64>,
     /// Hears where the first one is stored.
     pub reply: Reply<Stored>,
 }

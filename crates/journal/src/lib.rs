@@ -23,8 +23,8 @@ pub use ledger::{
 };
 pub use metrics::describe;
 pub use rows::{
-    Act, ActRow, AttemptRow, BatchRow, DeviceRow, DeviceState, End, Filter, KeyRow, LaneRow, QuarantineRow, ReadingRow,
-    Recent, SessionRow, State, Totals, TransactionRow, Unsettled,
+    Act, ActRow, AttemptRow, BatchRow, DeviceListing, DeviceRow, DeviceState, End, Filter, KeyRow, LaneRow,
+    QuarantineRow, ReadingRow, Recent, SessionRow, State, Totals, TransactionRow, Unsettled,
 };
 pub use sqlite::{Archived, Copy, Options, Sqlite};
 pub use store::{Journal, Ledger, Listing, Sessions};

@@ -7,12 +7,16 @@ use std::{
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+use crate::sqlite::Disk;
+
 const COMMIT_SECONDS: &str = "windlass_journal_commit_seconds";
 const COMMIT_READINGS: &str = "windlass_journal_commit_readings";
 const COMMIT_FAILURES: &str = "windlass_journal_commit_failures_total";
 const REFUSED: &str = "windlass_journal_refused_total";
 const UNSETTLED: &str = "windlass_unsettled_readings";
 const UNSETTLED_AGE: &str = "windlass_unsettled_age_seconds";
+const FILE_BYTES: &str = "windlass_journal_file_bytes";
+const DISK_FREE: &str = "windlass_journal_disk_free_bytes";
 
 /// Describes the journal's metrics and touches each series, so that it exists before its first event.
 /// Returns the histogram buckets that the recorder must use: `(name, upper bounds)`.
@@ -23,6 +27,8 @@ pub fn describe() -> Vec<(&'static str, &'static [f64])> {
     describe_counter!(REFUSED, Unit::Count, "Readings not taken: too many unsettled, or the writer's queue full");
     describe_gauge!(UNSETTLED, Unit::Count, "Readings accepted and not yet mined on the canonical chain");
     describe_gauge!(UNSETTLED_AGE, Unit::Seconds, "Age of the oldest unsettled reading");
+    describe_gauge!(FILE_BYTES, Unit::Bytes, "Size of the journal's file and of its write-ahead log");
+    describe_gauge!(DISK_FREE, Unit::Bytes, "What this process may still write on the journal's disk");
     counter!(COMMIT_FAILURES).absolute(0);
     for reason in ["unsettled", "queue"] {
         counter!(REFUSED, "reason" => reason).absolute(0);
@@ -52,6 +58,12 @@ impl Backlog {
 
 pub(crate) fn age(oldest: Duration) {
     gauge!(UNSETTLED_AGE).set(oldest.as_secs_f64());
+}
+
+pub(crate) fn disk(disk: &Disk) {
+    gauge!(FILE_BYTES, "file" => "main").set(disk.main_bytes as f64);
+    gauge!(FILE_BYTES, "file" => "wal").set(disk.wal_bytes as f64);
+    gauge!(DISK_FREE).set(disk.free_bytes as f64);
 }
 
 pub(crate) fn committed(took: Duration, readings: usize) {

@@ -123,6 +123,11 @@ pub enum State {
 }
 
 impl State {
+    /// The state of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Accepted, Self::Mined, Self::Final].into_iter().find(|state| state.as_str() == name)
+    }
+
     /// The name in receipts and listings.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -181,6 +186,8 @@ pub struct AttemptRow {
     pub hash: B256,
     /// EIP-2718 bytes.
     pub raw: Vec<u8>,
+    /// When it was written down, just before it was first sent, unix milliseconds; `None` from before that was kept.
+    pub written_at_ms: Option<u64>,
 }
 
 /// Which rows a listing wants.
@@ -190,7 +197,19 @@ pub struct Filter {
     pub device: Option<DeviceId>,
     /// Only rows received (or created) at or after this unix millisecond.
     pub since_ms: Option<u64>,
-    /// Only rows after this row number (arrival, batch or row id).
+    /// Only rows received (or created) before this unix millisecond.
+    pub until_ms: Option<u64>,
+    /// Only rows in this state (readings and batches).
+    pub state: Option<State>,
+    /// Only rows that settle so (readings and batches).
+    pub settlement: Option<Settlement>,
+    /// Only rows refused for this reason (quarantine).
+    pub reason: Option<String>,
+    /// Only this batch's (readings), or those of its transaction (attempts).
+    pub batch: Option<u64>,
+    /// Newest first.
+    pub newest: bool,
+    /// Only rows after this row number (arrival, batch or row id) in the listing's order.
     pub after: Option<u64>,
     /// At most so many.
     pub limit: Option<u64>,
@@ -252,6 +271,19 @@ pub struct BatchRow {
     pub log: Option<LogState>,
 }
 
+/// A device with how far it has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceListing {
+    /// Its place in the order of devices.
+    pub id: u64,
+    /// The device.
+    pub row: DeviceRow,
+    /// Number of its newest reading, 0 before the first.
+    pub last_sequence: u64,
+    /// When that was received, unix milliseconds; `None` when it has left for an archive.
+    pub last_received_at_ms: Option<u64>,
+}
+
 /// A transaction with its attempts counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransactionRow {
@@ -275,6 +307,10 @@ pub struct TransactionRow {
     pub block: Option<(u64, B256)>,
     /// When it was first written, unix milliseconds.
     pub created_at_ms: u64,
+    /// When it was seen in a block, unix milliseconds.
+    pub mined_at_ms: Option<u64>,
+    /// When that block could no longer change, unix milliseconds.
+    pub final_at_ms: Option<u64>,
 }
 
 /// Readings by how far they have come.

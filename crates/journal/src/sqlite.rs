@@ -2,6 +2,7 @@
 
 mod archive;
 mod convert;
+mod disk;
 mod listing;
 mod log;
 mod schema;
@@ -27,6 +28,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::disk::Disk;
 use self::writer::{Command, Waiting, Writer};
 pub use self::{archive::Archived, upkeep::Copy};
 use crate::{

@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use windlass_reading::{DeviceId, Reading, Settlement};
 
 use crate::{
-    Account, Act, ActRow, Append, Attempt, AttemptRow, BatchDraft, BatchRow, DeviceRow, DeviceState, End, Error,
-    Filter, Inclusion, KeyRow, LaneRow, LogState, OpenTransaction, Opened, QuarantineRow, ReadingRow, Refusal, Refused,
-    Release, SessionRow, Totals, TransactionDraft, TransactionRow, Unsettled,
+    Account, Act, ActRow, Append, Attempt, AttemptRow, BatchDraft, BatchRow, DeviceListing, DeviceRow, DeviceState,
+    End, Error, Filter, Inclusion, KeyRow, LaneRow, LogState, OpenTransaction, Opened, QuarantineRow, ReadingRow,
+    Refusal, Refused, Release, SessionRow, Totals, TransactionDraft, TransactionRow, Unsettled,
 };
 
 /// What the device actors need.
@@ -108,6 +108,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// their batch; their number is returned.
     async fn displaced(&self, transaction: u64) -> Result<u64, Error>;
 
+    /// Removes a quarantine row for good; says whether it was there.
+    async fn drop_quarantined(&self, id: u64) -> Result<bool, Error>;
+
     /// Writes down what an operator had done.
     async fn note_act(&self, act: Act) -> Result<(), Error>;
 
@@ -158,6 +161,9 @@ pub trait Ledger: Send + Sync + 'static {
 /// What commands and the HTTP API read; safe beside a live writer.
 #[async_trait]
 pub trait Listing: Send + Sync + 'static {
+    /// Devices in the order in which they were first configured.
+    async fn device_listing(&self, filter: Filter) -> Result<Vec<DeviceListing>, Error>;
+
     /// Readings in arrival order.
     async fn readings(&self, filter: Filter) -> Result<Vec<ReadingRow>, Error>;
 
@@ -172,6 +178,9 @@ pub trait Listing: Send + Sync + 'static {
 
     /// Transactions with their attempts' count, oldest first.
     async fn transactions(&self, filter: Filter) -> Result<Vec<TransactionRow>, Error>;
+
+    /// The transaction that carries this batch.
+    async fn transaction_of(&self, batch: u64) -> Result<Option<TransactionRow>, Error>;
 
     /// How many readings there are, by how far they have come.
     async fn totals(&self) -> Result<Totals, Error>;
@@ -193,6 +202,9 @@ pub trait Listing: Send + Sync + 'static {
 
     /// What operators had done, oldest first.
     async fn acts(&self, filter: Filter) -> Result<Vec<ActRow>, Error>;
+
+    /// One quarantine row.
+    async fn quarantine_row(&self, id: u64) -> Result<Option<QuarantineRow>, Error>;
 
     /// Quarantine rows, oldest first.
     async fn quarantined(&self, filter: Filter) -> Result<Vec<QuarantineRow>, Error>;

@@ -8,10 +8,11 @@ use super::{
     Sqlite,
     convert::{address_at, hash_at, opt_bytes_at, opt_hash_at, opt_u64_at, reading_at, settlement_at, u64_at},
     log,
+    work::device_row,
 };
 use crate::{
-    Act, ActRow, AttemptRow, BatchRow, Error, Filter, LaneRow, Listing, QuarantineRow, ReadingRow, State, Totals,
-    TransactionRow,
+    Act, ActRow, AttemptRow, BatchRow, DeviceListing, Error, Filter, LaneRow, Listing, QuarantineRow, ReadingRow,
+    State, Totals, TransactionRow,
 };
 
 const READINGS: &str = "SELECT r.arrival, d.name, r.epoch, r.sequence, r.observed_at, r.payload, r.received_at,
@@ -26,10 +27,16 @@ const BATCHES: &str = "SELECT b.id, b.settlement, b.account, b.number, b.root, b
 const TRANSACTIONS: &str = "SELECT t.id, t.account, t.nonce, json_extract(t.kind, '$.kind'), t.state, t.success,
     (SELECT COUNT(*) FROM attempts WHERE \"transaction\" = t.id),
     COALESCE(t.tx, (SELECT hash FROM attempts WHERE \"transaction\" = t.id ORDER BY id DESC LIMIT 1)),
-    t.block_number, t.block_hash, t.created_at FROM transactions t";
-const ATTEMPTS: &str = "SELECT a.id, t.account, t.nonce, a.hash, a.raw
+    t.block_number, t.block_hash, t.created_at, t.mined_at, t.final_at FROM transactions t";
+const ATTEMPTS: &str = "SELECT a.id, t.account, t.nonce, a.hash, a.raw, a.written_at
     FROM attempts a JOIN transactions t ON t.id = a.\"transaction\"";
+/// The batch that an attempt's transaction carries.
+const OF_ATTEMPT: &str = "(SELECT id FROM batches WHERE \"transaction\" = t.id)";
 const ACTS: &str = "SELECT id, at, act, subject, outcome FROM acts";
+const DEVICES: &str = "SELECT d.name, d.format, d.settlement, d.epoch, address, registered, barcode, ended, custodial,
+    d.id, MAX(COALESCE((SELECT MAX(sequence) FROM readings WHERE device = d.id), 0), archived),
+    (SELECT received_at FROM readings WHERE device = d.id ORDER BY sequence DESC LIMIT 1)
+    FROM devices d LEFT JOIN device_keys k ON k.device = d.id AND k.epoch = d.epoch";
 const QUARANTINE: &str = "SELECT id, device, topic, payload, reason, received_at FROM quarantine";
 
 /// The state that a transaction gives to what it carries: a reverted one settles nothing.
@@ -41,25 +48,57 @@ fn state(name: Option<&str>, success: Option<bool>) -> State {
     }
 }
 
+/// The columns that a listing can be filtered by.
+#[derive(Clone, Copy, Default)]
+struct Columns {
+    device: Option<&'static str>,
+    time: Option<&'static str>,
+    /// Whether there is a transaction `t` that gives a state.
+    state: bool,
+    settlement: Option<&'static str>,
+    reason: Option<&'static str>,
+    batch: Option<&'static str>,
+    /// The row number, which orders it.
+    row: &'static str,
+}
+
+/// A listing with a time and nothing else to filter by.
+fn timed(time: &'static str, row: &'static str) -> Columns {
+    Columns { time: Some(time), row, ..Columns::default() }
+}
+
 /// Adds `WHERE` clauses for the columns that a listing has.
-fn query(select: &str, filter: &Filter, (device, since, after): (Option<&str>, &str, &str)) -> (String, Vec<Value>) {
+fn query(select: &str, filter: &Filter, columns: Columns) -> (String, Vec<Value>) {
     let mut clauses = Vec::new();
     let mut values: Vec<Value> = Vec::new();
-    if let (Some(column), Some(id)) = (device, &filter.device) {
-        clauses.push(format!("{column} = ?"));
-        values.push(id.as_str().to_owned().into());
-    }
-    if let Some(ms) = filter.since_ms {
-        clauses.push(format!("{since} >= ?"));
-        values.push(i64::try_from(ms).unwrap_or(i64::MAX).into());
-    }
-    if let Some(row) = filter.after {
-        clauses.push(format!("{after} > ?"));
-        values.push(i64::try_from(row).unwrap_or(i64::MAX).into());
+    let number = |n: u64| Value::from(i64::try_from(n).unwrap_or(i64::MAX));
+    let mut only = |column: Option<&str>, test: &str, value: Option<Value>| {
+        if let (Some(column), Some(value)) = (column, value) {
+            clauses.push(format!("{column} {test} ?"));
+            values.push(value);
+        }
+    };
+    only(columns.device, "=", filter.device.as_ref().map(|id| id.as_str().to_owned().into()));
+    only(columns.settlement, "=", filter.settlement.map(|s| s.as_str().to_owned().into()));
+    only(columns.reason, "=", filter.reason.clone().map(Value::from));
+    only(columns.batch, "=", filter.batch.map(number));
+    only(columns.time, ">=", filter.since_ms.map(number));
+    only(columns.time, "<", filter.until_ms.map(number));
+    only(Some(columns.row), if filter.newest { "<" } else { ">" }, filter.after.map(number));
+    if let (true, Some(wanted)) = (columns.state, filter.state) {
+        clauses.push(
+            match wanted {
+                State::Accepted => "(t.state IS NULL OR t.state = 'sent' OR t.success = 0)",
+                State::Mined => "(t.state = 'mined' AND t.success = 1)",
+                State::Final => "(t.state = 'final' AND t.success = 1)",
+            }
+            .to_owned(),
+        );
     }
     let filters = if clauses.is_empty() { String::new() } else { format!(" WHERE {}", clauses.join(" AND ")) };
-    values.push(filter.limit.map_or(-1, |l| i64::try_from(l).unwrap_or(i64::MAX)).into());
-    (format!("{select}{filters} ORDER BY {after} LIMIT ?"), values)
+    values.push(filter.limit.map_or(Value::from(-1), number));
+    let direction = if filter.newest { " DESC" } else { "" };
+    (format!("{select}{filters} ORDER BY {}{direction} LIMIT ?", columns.row), values)
 }
 
 fn block_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<(u64, alloy::primitives::B256)>> {
@@ -116,6 +155,8 @@ fn transaction_row(row: &Row<'_>) -> rusqlite::Result<TransactionRow> {
         tx: opt_hash_at(row, 7)?,
         block: block_at(row, 8)?,
         created_at_ms: u64_at(row, 10)?,
+        mined_at_ms: opt_u64_at(row, 11)?,
+        final_at_ms: opt_u64_at(row, 12)?,
     })
 }
 
@@ -153,8 +194,42 @@ impl Sqlite {
 
 #[async_trait]
 impl Listing for Sqlite {
+    async fn device_listing(&self, filter: Filter) -> Result<Vec<DeviceListing>, Error> {
+        let columns =
+            Columns { device: Some("d.name"), settlement: Some("d.settlement"), row: "d.id", ..Columns::default() };
+        self.list(query(DEVICES, &filter, columns), |row| {
+            Ok(DeviceListing {
+                id: u64_at(row, 9)?,
+                row: device_row(row)?,
+                last_sequence: u64_at(row, 10)?,
+                last_received_at_ms: opt_u64_at(row, 11)?,
+            })
+        })
+        .await
+    }
+
+    async fn transaction_of(&self, batch: u64) -> Result<Option<TransactionRow>, Error> {
+        self.scan(move |c| {
+            let mut statement = c.prepare_cached(&format!(
+                "{TRANSACTIONS} WHERE t.id = (SELECT \"transaction\" FROM batches WHERE id = ?1)"
+            ))?;
+            let mut rows = statement.query([batch as i64])?;
+            Ok(rows.next()?.map(transaction_row).transpose()?)
+        })
+        .await
+    }
+
     async fn readings(&self, filter: Filter) -> Result<Vec<ReadingRow>, Error> {
-        self.list(query(READINGS, &filter, (Some("d.name"), "r.received_at", "r.arrival")), reading_row).await
+        let columns = Columns {
+            device: Some("d.name"),
+            time: Some("r.received_at"),
+            state: true,
+            settlement: Some("r.settlement"),
+            batch: Some("r.batch"),
+            row: "r.arrival",
+            ..Columns::default()
+        };
+        self.list(query(READINGS, &filter, columns), reading_row).await
     }
 
     async fn reading(&self, device: DeviceId, sequence: u64) -> Result<Option<ReadingRow>, Error> {
@@ -167,7 +242,14 @@ impl Listing for Sqlite {
     }
 
     async fn batches(&self, filter: Filter) -> Result<Vec<BatchRow>, Error> {
-        self.list(query(BATCHES, &filter, (None, "t.created_at", "b.id")), batch_row).await
+        let columns = Columns {
+            time: Some("t.created_at"),
+            state: true,
+            settlement: Some("b.settlement"),
+            row: "b.id",
+            ..Columns::default()
+        };
+        self.list(query(BATCHES, &filter, columns), batch_row).await
     }
 
     async fn batch(&self, id: u64) -> Result<Option<BatchRow>, Error> {
@@ -180,7 +262,7 @@ impl Listing for Sqlite {
     }
 
     async fn transactions(&self, filter: Filter) -> Result<Vec<TransactionRow>, Error> {
-        self.list(query(TRANSACTIONS, &filter, (None, "t.created_at", "t.id")), transaction_row).await
+        self.list(query(TRANSACTIONS, &filter, timed("t.created_at", "t.id")), transaction_row).await
     }
 
     async fn totals(&self) -> Result<Totals, Error> {
@@ -257,23 +339,37 @@ impl Listing for Sqlite {
     }
 
     async fn attempts(&self, filter: Filter) -> Result<Vec<AttemptRow>, Error> {
-        self.list(query(ATTEMPTS, &filter, (None, "t.created_at", "a.id")), |row| {
-            Ok(AttemptRow {
-                id: u64_at(row, 0)?,
-                account: address_at(row, 1)?,
-                nonce: u64_at(row, 2)?,
-                hash: hash_at(row, 3)?,
-                raw: row.get(4)?,
-            })
-        })
+        self.list(
+            query(ATTEMPTS, &filter, Columns { batch: Some(OF_ATTEMPT), ..timed("t.created_at", "a.id") }),
+            |row| {
+                Ok(AttemptRow {
+                    id: u64_at(row, 0)?,
+                    account: address_at(row, 1)?,
+                    nonce: u64_at(row, 2)?,
+                    hash: hash_at(row, 3)?,
+                    raw: row.get(4)?,
+                    written_at_ms: opt_u64_at(row, 5)?,
+                })
+            },
+        )
         .await
     }
 
     async fn acts(&self, filter: Filter) -> Result<Vec<ActRow>, Error> {
-        self.list(query(ACTS, &filter, (None, "at", "id")), act_row).await
+        self.list(query(ACTS, &filter, timed("at", "id")), act_row).await
+    }
+
+    async fn quarantine_row(&self, id: u64) -> Result<Option<QuarantineRow>, Error> {
+        self.scan(move |c| {
+            let mut statement = c.prepare_cached(&format!("{QUARANTINE} WHERE id = ?1"))?;
+            let mut rows = statement.query([id as i64])?;
+            Ok(rows.next()?.map(quarantine_row).transpose()?)
+        })
+        .await
     }
 
     async fn quarantined(&self, filter: Filter) -> Result<Vec<QuarantineRow>, Error> {
-        self.list(query(QUARANTINE, &filter, (Some("device"), "received_at", "id")), quarantine_row).await
+        let columns = Columns { device: Some("device"), reason: Some("reason"), ..timed("received_at", "id") };
+        self.list(query(QUARANTINE, &filter, columns), quarantine_row).await
     }
 }

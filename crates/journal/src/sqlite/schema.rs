@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-pub(super) const MIGRATIONS: [&str; 10] = [
+pub(super) const MIGRATIONS: [&str; 11] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -178,6 +178,9 @@ ALTER TABLE batches ADD COLUMN log_size INTEGER;
 ALTER TABLE batches ADD COLUMN log_root BLOB;
 ALTER TABLE batches ADD COLUMN log_frontier BLOB;
 CREATE INDEX batches_log ON batches(log_contract) WHERE log_contract IS NOT NULL;
+",
+    "
+ALTER TABLE attempts ADD COLUMN written_at INTEGER;
 ",
 ];
 

@@ -61,6 +61,7 @@ fn append_packet(journal: &Sqlite, name: &str, settlement: Settlement, sequence:
             settlement,
             sequence,
             readings: vec![entry(sequence, packet)],
+            quarantine: None,
             reply: Box::new(move |r| reply.send(r).unwrap()),
         })
         .unwrap();
@@ -135,6 +136,7 @@ fn append_run(journal: &Sqlite, sequence: u64, messages: &[&str]) -> Outcome {
             settlement: Settlement::Anchor,
             sequence,
             readings: (sequence..).zip(messages).map(named).collect(),
+            quarantine: None,
             reply: Box::new(move |r| reply.send(r).unwrap()),
         })
         .unwrap();
@@ -536,6 +538,7 @@ async fn a_journal_with_too_much_unsettled_takes_no_more_until_something_is_mine
         settlement: Settlement::Anchor,
         sequence: 3,
         readings: vec![entry(3, (9, false))],
+        quarantine: None,
         reply: Box::new(|_| {}),
     };
     assert!(matches!(journal.append(third()), Err(Refused::Full(_))));
@@ -582,4 +585,42 @@ async fn a_full_queue_gives_the_entry_back() {
     job.await.unwrap().unwrap();
     journal.close().await;
     assert!(matches!(journal.quarantine(refusal()), Err(Refused::Closed(_))));
+}
+
+#[tokio::test]
+async fn a_quarantined_input_becomes_a_reading_and_goes_in_one_commit_or_neither() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir).await;
+    let (reply, kept) = mpsc::channel();
+    let refusal = Refusal {
+        device: Some(id("a")),
+        topic: "t".into(),
+        payload: vec![1],
+        reject: Reject::Empty,
+        received_at_ms: 1,
+        reply: Box::new(move |r| reply.send(r).unwrap()),
+    };
+    journal.quarantine(refusal).unwrap();
+    let row = kept.recv().unwrap().unwrap();
+    let judged_again = |sequence: u64| {
+        let (reply, outcome) = mpsc::channel();
+        journal
+            .append(Append {
+                device: id("a"),
+                epoch: 1,
+                settlement: Settlement::Anchor,
+                sequence,
+                readings: vec![entry(sequence, (9, false))],
+                quarantine: Some(row),
+                reply: Box::new(move |r| reply.send(r).unwrap()),
+            })
+            .unwrap();
+        outcome.recv().unwrap()
+    };
+    assert_eq!(judged_again(1).unwrap().sequence, 1);
+    assert_eq!(journal.quarantined(Filter::default()).await.unwrap(), []);
+    // The row is gone: the same input is not a second reading.
+    assert!(matches!(judged_again(2), Err(AppendError::Unavailable(_))));
+    assert_eq!(journal.readings(Filter::default()).await.unwrap().len(), 1);
+    assert_eq!(append(&journal, "a", Settlement::Anchor, 2).recv().unwrap().unwrap().sequence, 2);
 }

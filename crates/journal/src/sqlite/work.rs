@@ -1,6 +1,9 @@
 //! The engine's accept path and the chain's ledger, as the traits name them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
@@ -13,6 +16,7 @@ use super::{
         address_at, corrupt, device_at, end_at, format_at, hash_at, key_at, opt_address_at, opt_bytes_at, opt_key_at,
         reading_at, settlement_at, u64_at,
     },
+    disk::Disk,
     log, write,
 };
 use crate::{
@@ -51,6 +55,21 @@ const OPEN_BEFORE: &str = "WITH d AS (SELECT id FROM devices WHERE name = ?1)
 
 pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A device out of nine columns.
+pub(super) fn device_row(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
+    Ok(DeviceRow {
+        device: device_at(row, 0)?,
+        format: format_at(row, 1)?,
+        settlement: settlement_at(row, 2)?,
+        epoch: row.get(3)?,
+        key: opt_key_at(row, 4)?,
+        custodial: row.get(8)?,
+        registered: row.get(5)?,
+        barcode: opt_address_at(row, 6)?,
+        end: end_at(row, 7)?,
+    })
 }
 
 fn unsettled_row(row: &Row<'_>) -> rusqlite::Result<Unsettled> {
@@ -210,6 +229,10 @@ impl Ledger for Sqlite {
         self.write(move |c, _| write::displaced(c, transaction, now_ms())).await
     }
 
+    async fn drop_quarantined(&self, id: u64) -> Result<bool, Error> {
+        self.write(move |c, _| Ok(c.execute("DELETE FROM quarantine WHERE id = ?1", [id as i64])? > 0)).await
+    }
+
     async fn note_act(&self, act: Act) -> Result<(), Error> {
         self.write(move |c, _| {
             let Act { act, subject, outcome } = act;
@@ -272,21 +295,7 @@ impl Ledger for Sqlite {
                 "SELECT name, format, settlement, d.epoch, address, registered, barcode, ended, custodial
                  FROM devices d LEFT JOIN device_keys k ON k.device = d.id AND k.epoch = d.epoch ORDER BY id",
             )?;
-            let rows = statement
-                .query_map([], |row| {
-                    Ok(DeviceRow {
-                        device: device_at(row, 0)?,
-                        format: format_at(row, 1)?,
-                        settlement: settlement_at(row, 2)?,
-                        epoch: row.get(3)?,
-                        key: opt_key_at(row, 4)?,
-                        custodial: row.get(8)?,
-                        registered: row.get(5)?,
-                        barcode: opt_address_at(row, 6)?,
-                        end: end_at(row, 7)?,
-                    })
-                })?
-                .collect::<Result<_, _>>()?;
+            let rows = statement.query_map([], device_row)?.collect::<Result<_, _>>()?;
             Ok(rows)
         })
         .await
@@ -351,14 +360,15 @@ impl Ledger for Sqlite {
 }
 
 impl Sqlite {
-    /// Sets the age gauge from the oldest unsettled reading; called about once a second.
+    /// Sets the gauges of the oldest unsettled reading's age and of the disk; called about once a second.
     ///
     /// # Errors
-    /// [`Error::Storage`] when the read fails.
+    /// [`Error::Storage`] when the read fails. A disk that cannot be asked leaves its gauges as they were.
     pub async fn sample(&self) -> Result<(), Error> {
-        let oldest: Option<i64> = self
+        let (oldest, disk): (Option<i64>, _) = self
             .scan(|c| {
-                Ok(c.query_row(
+                let disk = c.path().and_then(|path| Disk::of(Path::new(path)).ok());
+                let oldest = c.query_row(
                     "SELECT MIN(at) FROM (
                        SELECT (SELECT received_at FROM readings WHERE batch IS NULL AND settlement = s.name
                                ORDER BY arrival LIMIT 1) AS at
@@ -370,9 +380,13 @@ impl Sqlite {
                      )",
                     [],
                     |row| row.get(0),
-                )?)
+                )?;
+                Ok((oldest, disk))
             })
             .await?;
+        if let Some(disk) = disk {
+            metrics::disk(&disk);
+        }
         let age_ms = oldest.map_or(0, |at| now_ms().saturating_sub(u64::try_from(at).unwrap_or(0)));
         metrics::age(std::time::Duration::from_millis(age_ms));
         Ok(())

@@ -140,8 +140,8 @@ fn insert_batch(connection: &Connection, transaction: i64, account: Address, bat
 pub(super) fn insert_attempt(connection: &Connection, transaction: i64, attempt: &Attempt) -> Result<(), Error> {
     connection
         .prepare_cached(
-            "INSERT INTO attempts (\"transaction\", hash, raw, max_fee_wei, tip_wei, cancel)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO attempts (\"transaction\", hash, raw, max_fee_wei, tip_wei, cancel, written_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             transaction,
@@ -150,6 +150,7 @@ pub(super) fn insert_attempt(connection: &Connection, transaction: i64, attempt:
             attempt.max_fee_wei as i64,
             attempt.tip_wei as i64,
             attempt.cancel,
+            super::work::now_ms() as i64,
         ])?;
     Ok(())
 }

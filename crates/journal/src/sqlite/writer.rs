@@ -220,6 +220,12 @@ impl Devices {
                 }
             }
         }
+        if let Some(row) = entry.quarantine
+            && let Err(error) = take_out(connection, row)
+        {
+            undo(connection, first);
+            return Err(error);
+        }
         let stored = first.ok_or_else(|| AppendError::Unavailable("an append of no readings".into()))?;
         if let Some(known) = self.0.get_mut(&entry.device) {
             known.last_sequence += entry.readings.len() as u64;
@@ -294,6 +300,15 @@ fn undo(connection: &Connection, first: Option<i64>) {
         // Then the whole group must go: its commit finds no transaction and fails.
         let _ = connection.execute_batch("ROLLBACK");
     }
+}
+
+/// Removes a quarantine row whose input became a reading after all.
+fn take_out(connection: &Connection, row: u64) -> Result<(), AppendError> {
+    let removed = connection
+        .prepare_cached("DELETE FROM quarantine WHERE id = ?1")
+        .and_then(|mut s| s.execute([row as i64]))
+        .map_err(|e| unavailable(&e))?;
+    if removed == 1 { Ok(()) } else { Err(AppendError::Unavailable(format!("quarantine row {row} is gone"))) }
 }
 
 fn find(connection: &Connection, device: &DeviceId) -> rusqlite::Result<Option<Known>> {
