@@ -136,9 +136,12 @@ async fn enter(
     match entered {
         Ok(session) => {
             metrics::connect(metrics::Connect::Accepted);
+            tracing::debug!(client = ?connect.client_id, address = %visitor.address, "connected");
             Ok(Connection::new(front, socket, session, connect))
         }
         Err(refusal) => {
+            let outcome = refusal.outcome.as_str();
+            tracing::debug!(client = ?connect.client_id, address = %visitor.address, outcome, "connection refused");
             socket.refuse(refusal.code(connect.version), connect.version).await;
             Err(refusal.outcome)
         }

@@ -69,7 +69,7 @@ impl Connect {
         Self::Busy,
     ];
 
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::BadCredentials => "bad_credentials",

@@ -97,6 +97,9 @@ pub struct Ingress {
     pub exactly_once: bool,
     /// When the gateway received it, unix milliseconds.
     pub received_at_ms: u64,
+    /// The quarantine row that it was, where an operator has it judged again: it comes alone, the row goes when it is
+    /// taken, and another refusal makes no second row.
+    pub quarantine: Option<u64>,
 }
 
 /// Hears what became of publishes that [`Directory::offer`](crate::Directory::offer) took.
@@ -316,13 +319,17 @@ impl DeviceActor {
             match device.judge(publish, &shelf) {
                 Judgement::Repeat { sequence } => all.answer().give(Outcome::Repeated { sequence }),
                 Judgement::Await { sequence } => self.wait(sequence, all.answer()),
+                Judgement::Reject(reject) if ingress.quarantine.is_some() => {
+                    all.answer().give(Outcome::Rejected(reject));
+                }
                 Judgement::Reject(reject) => self.quarantine(ingress, reject, all.answer()),
                 Judgement::Later => {
                     device.put_off();
                     all.answer().give(Outcome::Unavailable);
                 }
                 Judgement::Take { draft, sequence } => {
-                    let Ingress { packet_id, exactly_once, received_at_ms, .. } = ingress;
+                    let Ingress { packet_id, exactly_once, received_at_ms, quarantine, .. } = ingress;
+                    run.quarantine = quarantine;
                     device.handed_over(sequence, packet_id, exactly_once, &draft);
                     let entry = Entry { draft, packet_id, exactly_once, received_at_ms };
                     run.push(sequence, entry, &mut all);
@@ -392,7 +399,7 @@ impl DeviceActor {
 
     /// Gives a run to the journal. If that has no room, the run was never taken.
     fn hand_over(&mut self, run: Run) {
-        let Run { first, entries, answer } = run;
+        let Run { first, entries, quarantine, answer } = run;
         let readings = entries.len() as u64;
         let (Some(device), 1..) = (self.device.as_mut(), readings) else { return };
         let Ok(permit) = self.outcomes.clone().try_reserve_owned() else { return self.take_back(first) };
@@ -403,6 +410,7 @@ impl DeviceActor {
             settlement,
             sequence: first,
             readings: entries,
+            quarantine,
             reply: Box::new(move |stored| {
                 // On the writer's thread: the acknowledgement does not wait for this actor's turn.
                 if stored.is_ok() {

@@ -91,12 +91,14 @@ impl Drop for Unjudged<'_> {
 pub(crate) struct Run {
     pub(crate) first: u64,
     pub(crate) entries: Vec<Entry>,
+    /// The quarantine row that its one reading was.
+    pub(crate) quarantine: Option<u64>,
     pub(crate) answer: Answer,
 }
 
 impl Run {
     pub(crate) fn new(listener: &Arc<dyn Listener>) -> Self {
-        Self { first: 0, entries: Vec::new(), answer: Answer::new(listener, Vec::new()) }
+        Self { first: 0, entries: Vec::new(), quarantine: None, answer: Answer::new(listener, Vec::new()) }
     }
 
     /// The next publish of `all` is this reading.

@@ -142,7 +142,7 @@ fn directory(mailbox: usize) -> (Arc<Fake>, Directory) {
 fn ingress(payload: &str, packet_id: u16, duplicate: bool) -> Ingress {
     let (topic, payload) = ("devices/dock-7/readings".into(), payload.as_bytes().to_vec().into());
     let (step, packet_id, exactly_once) = (Step::Publish, Some(packet_id), false);
-    Ingress { step, topic, payload, packet_id, duplicate, exactly_once, received_at_ms: 5 }
+    Ingress { step, topic, payload, packet_id, duplicate, exactly_once, received_at_ms: 5, quarantine: None }
 }
 
 /// What was heard of each place of an offer.
