@@ -2,8 +2,12 @@
 
 use std::fmt;
 
-use actix_web::{HttpResponse, ResponseError, http::StatusCode};
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::source::{Health, SourceError};
 
@@ -13,26 +17,53 @@ pub(crate) struct Refusal {
     status: StatusCode,
     error: &'static str,
     detail: String,
+    allow: Option<&'static str>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    error: &'a str,
-    detail: &'a str,
+/// A refusal as it is answered.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// For programs: `bad_request`, `unauthorized`, `forbidden`, `not_found`, `method_not_allowed`, `refused`,
+    /// `too_many_requests`, `unavailable` or `internal`.
+    error: String,
+    /// For people.
+    detail: String,
 }
 
 impl Refusal {
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, error: "bad_request", detail: detail.into() }
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
-        Self { status: StatusCode::NOT_FOUND, error: "not_found", detail: detail.into() }
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
-    pub(crate) fn method_not_allowed() -> Self {
-        let detail = "this surface only answers GET and HEAD".to_owned();
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, error: "method_not_allowed", detail }
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    pub(crate) fn too_many_requests() -> Self {
+        let detail = "http.requests_per_second is exceeded; ask again in a second".to_owned();
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
+    }
+
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+    }
+
+    /// `allow`: the methods that are answered.
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("only {allow} is answered here");
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, error: "method_not_allowed", detail, allow: Some(allow) }
+    }
+
+    fn new(status: StatusCode, error: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, error, detail: detail.into(), allow: None }
     }
 }
 
@@ -40,13 +71,13 @@ impl From<SourceError> for Refusal {
     fn from(error: SourceError) -> Self {
         match error {
             SourceError::Invalid(detail) => Self::bad_request(detail),
-            SourceError::Unavailable(detail) => {
-                Self { status: StatusCode::SERVICE_UNAVAILABLE, error: "unavailable", detail }
-            }
+            SourceError::Unknown(detail) => Self::not_found(detail),
+            SourceError::Refused(detail) => Self::new(StatusCode::CONFLICT, "refused", detail),
+            SourceError::Unavailable(detail) => Self::unavailable(detail),
             SourceError::Internal(source) => {
                 tracing::error!(error = %source, "an HTTP request met a fault");
                 let detail = "the log has the details".to_owned();
-                Self { status: StatusCode::INTERNAL_SERVER_ERROR, error: "internal", detail }
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
             }
         }
     }
@@ -65,10 +96,19 @@ impl ResponseError for Refusal {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.insert_header(("Allow", "GET, HEAD"));
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, allow));
         }
-        response.json(Body { error: self.error, detail: &self.detail })
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                response.insert_header((header::RETRY_AFTER, "1"));
+            }
+            _ => {}
+        }
+        response.json(Problem { error: self.error.into(), detail: self.detail.clone() })
     }
 }
 

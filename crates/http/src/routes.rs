@@ -1,78 +1,131 @@
-//! Routes and the limits of what may be asked.
+//! Routes, what may be asked of them, and the headers of every answer.
+
+mod api;
+mod events;
+mod page;
+mod query;
 
 use std::sync::Arc;
 
 use actix_web::{
     HttpResponse, Resource, guard,
     http::header,
-    middleware::DefaultHeaders,
-    web::{self, Data, Path, PathConfig, Query, QueryConfig, ServiceConfig},
+    middleware::{DefaultHeaders, from_fn},
+    web::{self, Data, PathConfig, QueryConfig, ServiceConfig},
 };
-use serde::Deserialize;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
 
 use crate::{
-    answer::{Refusal, health},
-    source::{Filter, Source},
+    access::{self, Access},
+    answer::{Problem, Refusal, health},
+    rows,
+    source::{self, Source},
 };
 
-/// Rows of a listing when nothing is asked, and at most.
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1_000;
-/// Longest device id (the rule of the readings crate) and cursor, in bytes.
-const MAX_DEVICE_BYTES: usize = 64;
-const MAX_CURSOR_BYTES: usize = 256;
+pub(crate) use events::Streams;
+
 /// Source: the Prometheus exposition format, text version.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type AnySource = Data<dyn Source>;
 type Answer = Result<HttpResponse, Refusal>;
 
-/// The query of a listing as it comes.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    limit: Option<usize>,
-    device: Option<String>,
-    after: Option<String>,
-}
+/// The API's description, made from the handlers.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Windlass",
+        description = "What a gateway knows: devices, readings, batches, lanes, quarantine, proofs. Times are unix \
+            milliseconds. Listings answer an array; a Link header with rel=\"next\" leads to the rows that follow.",
+    ),
+    paths(
+        metrics, live, ready,
+        api::status, api::devices, api::device, api::readings, api::reading, api::batches, api::batch, api::lanes,
+        api::quarantine, api::quarantined, api::proof, api::retry, api::drop_row, api::pause, api::resume,
+        events::events, openapi,
+    ),
+    components(schemas(
+        rows::Device, rows::Reading, rows::Batch, rows::Lane, rows::Quarantined, rows::Transaction, rows::Life,
+        rows::Status, source::Health, source::Reason, source::Event, crate::Role, Problem, api::Done, api::Account,
+    )),
+    modifiers(&Bearer),
+)]
+struct Description;
 
-impl Asked {
-    fn filter(self) -> Result<Filter, Refusal> {
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(Refusal::bad_request(format!("limit is 1 to {MAX_LIMIT}, not {limit}")));
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token of [[http.tokens]]. Without any the API answers on loopback, for reading only."))
+            .build();
+        if let Some(components) = openapi.components.as_mut() {
+            components.add_security_scheme("token", SecurityScheme::Http(scheme));
         }
-        if self.device.as_ref().is_some_and(|device| device.len() > MAX_DEVICE_BYTES) {
-            return Err(Refusal::bad_request(format!("device is at most {MAX_DEVICE_BYTES} bytes")));
-        }
-        if self.after.as_ref().is_some_and(|after| after.len() > MAX_CURSOR_BYTES) {
-            return Err(Refusal::bad_request(format!("after is at most {MAX_CURSOR_BYTES} bytes")));
-        }
-        Ok(Filter { limit, device: self.device, after: self.after })
     }
 }
 
+/// The description of the API, OpenAPI 3.1.
+pub fn description() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
 /// All routes over `source`.
-pub(crate) fn configure(source: Arc<dyn Source>) -> impl FnOnce(&mut ServiceConfig) {
+pub(crate) fn configure(
+    source: Arc<dyn Source>,
+    access: Data<Access>,
+    streams: Data<Streams>,
+) -> impl FnOnce(&mut ServiceConfig) {
     move |service| {
+        let api = web::scope("/api/v1")
+            .wrap(from_fn(access::limit))
+            .service(get("/status", api::status))
+            .service(get("/devices", api::devices))
+            .service(get("/devices/{device}", api::device))
+            .service(get("/readings", api::readings))
+            .service(get("/readings/{device}/{sequence}", api::reading))
+            .service(get("/batches", api::batches))
+            .service(get("/batches/{batch}", api::batch))
+            .service(get("/lanes", api::lanes))
+            .service(post("/lanes/pause", api::pause))
+            .service(post("/lanes/resume", api::resume))
+            .service(get("/quarantine", api::quarantine))
+            .service(post("/quarantine/{id}/retry", api::retry))
+            .service(
+                web::resource("/quarantine/{id}")
+                    .route(reads().to(api::quarantined))
+                    .route(web::delete().to(api::drop_row))
+                    .default_service(web::to(|| async { refused("GET, HEAD, DELETE") })),
+            )
+            .service(get("/proofs/{device}/{sequence}", api::proof))
+            .service(get("/events", events::events))
+            .service(get("/openapi.json", openapi))
+            .default_service(web::to(no_such_page));
         service
             .app_data(Data::from(source))
+            .app_data(access)
+            .app_data(streams)
             .app_data(QueryConfig::default().error_handler(|error, _| Refusal::bad_request(error.to_string()).into()))
             .app_data(PathConfig::default().error_handler(|error, _| Refusal::bad_request(error.to_string()).into()))
+            .app_data(
+                web::JsonConfig::default()
+                    .limit(4_096)
+                    .error_handler(|error, _| Refusal::bad_request(error.to_string()).into()),
+            )
             .service(get("/metrics", metrics))
             .service(get("/health/live", live))
             .service(get("/health/ready", ready))
-            .service(get("/api/v1/devices", devices))
-            .service(get("/api/v1/readings", readings))
-            .service(get("/api/v1/batches", batches))
-            .service(get("/api/v1/lanes", lanes))
-            .service(get("/api/v1/quarantine", quarantine))
-            .service(get("/api/v1/proofs/{device}/{sequence}", proof))
+            .service(api)
+            .configure(page::configure)
             .default_service(web::to(no_such_page));
     }
 }
 
-/// Headers of every answer. The surface serves data only: a browser is to run, frame and keep none of it.
+/// Headers of every answer. Data is not to be run, framed or kept by a browser; the page sets its own policy.
 pub(crate) fn headers() -> DefaultHeaders {
     DefaultHeaders::new()
         .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -80,7 +133,12 @@ pub(crate) fn headers() -> DefaultHeaders {
         .add((header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
         .add((header::REFERRER_POLICY, "no-referrer"))
         .add(("Cross-Origin-Resource-Policy", "same-origin"))
+        .add(("Cross-Origin-Opener-Policy", "same-origin"))
         .add((header::CACHE_CONTROL, "no-store"))
+}
+
+fn reads() -> actix_web::Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 /// A page that answers GET and HEAD and refuses every other method.
@@ -90,57 +148,49 @@ where
     Args: actix_web::FromRequest + 'static,
     H::Output: actix_web::Responder + 'static,
 {
-    let reads = guard::Any(guard::Get()).or(guard::Head());
-    web::resource(path).route(web::route().guard(reads).to(handler)).default_service(web::to(wrong_method))
+    web::resource(path).route(reads().to(handler)).default_service(web::to(|| async { refused("GET, HEAD") }))
 }
 
+/// An order: it answers POST only.
+fn post<H, Args>(path: &str, handler: H) -> Resource
+where
+    H: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    H::Output: actix_web::Responder + 'static,
+{
+    web::resource(path).route(web::post().to(handler)).default_service(web::to(|| async { refused("POST") }))
+}
+
+fn refused(allow: &'static str) -> Answer {
+    Err(Refusal::method_not_allowed(allow))
+}
+
+/// Metrics in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn metrics(source: AnySource) -> HttpResponse {
     HttpResponse::Ok().content_type(METRICS_TYPE).body(source.metrics())
 }
 
+/// Whether the process works at all.
+#[utoipa::path(get, path = "/health/live", tag = "operation", responses(
+    (status = 200, body = source::Health), (status = 503, body = source::Health),
+))]
 async fn live(source: AnySource) -> HttpResponse {
     health(&source.live())
 }
 
+/// Whether the service does its whole work now, settling included.
+#[utoipa::path(get, path = "/health/ready", tag = "operation", responses(
+    (status = 200, body = source::Health), (status = 503, body = source::Health),
+))]
 async fn ready(source: AnySource) -> HttpResponse {
     health(&source.ready())
 }
 
-async fn devices(source: AnySource, asked: Query<Asked>) -> Answer {
-    let rows = source.devices(asked.into_inner().filter()?).await?;
-    Ok(HttpResponse::Ok().json(rows))
-}
-
-async fn readings(source: AnySource, asked: Query<Asked>) -> Answer {
-    let rows = source.readings(asked.into_inner().filter()?).await?;
-    Ok(HttpResponse::Ok().json(rows))
-}
-
-async fn batches(source: AnySource, asked: Query<Asked>) -> Answer {
-    let rows = source.batches(asked.into_inner().filter()?).await?;
-    Ok(HttpResponse::Ok().json(rows))
-}
-
-async fn lanes(source: AnySource, asked: Query<Asked>) -> Answer {
-    let rows = source.lanes(asked.into_inner().filter()?).await?;
-    Ok(HttpResponse::Ok().json(rows))
-}
-
-async fn quarantine(source: AnySource, asked: Query<Asked>) -> Answer {
-    let rows = source.quarantine(asked.into_inner().filter()?).await?;
-    Ok(HttpResponse::Ok().json(rows))
-}
-
-async fn proof(source: AnySource, path: Path<(String, u64)>) -> Answer {
-    let (device, sequence) = path.into_inner();
-    match source.proof(&device, sequence).await? {
-        Some(proof) => Ok(HttpResponse::Ok().json(proof)),
-        None => Err(Refusal::not_found(format!("no reading {sequence} of device {device:?}"))),
-    }
-}
-
-async fn wrong_method() -> Answer {
-    Err(Refusal::method_not_allowed())
+/// This description.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "operation", responses((status = 200, body = Object)))]
+async fn openapi() -> HttpResponse {
+    HttpResponse::Ok().json(description())
 }
 
 async fn no_such_page() -> Answer {

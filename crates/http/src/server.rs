@@ -2,9 +2,10 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
-use actix_web::{App, HttpServer, dev};
+use actix_web::{App, HttpServer, dev, middleware::from_fn, web::Data};
+use tokio::sync::watch;
 
-use crate::{Config, Source, routes};
+use crate::{Config, Source, access::Access, metrics, routes};
 
 /// An operator's page and a scraper: one worker is enough, and spares the threads of the readings' path.
 const WORKERS: usize = 1;
@@ -34,11 +35,15 @@ pub enum Error {
 pub struct Server {
     server: dev::Server,
     local_addr: SocketAddr,
+    closing: watch::Sender<bool>,
 }
 
 /// Stops a [`Server`] from elsewhere.
 #[derive(Clone)]
-pub struct Handle(dev::ServerHandle);
+pub struct Handle {
+    server: dev::ServerHandle,
+    closing: watch::Sender<bool>,
+}
 
 impl Server {
     /// Listens on the configured address. Call it inside an actix or tokio runtime.
@@ -48,9 +53,12 @@ impl Server {
     pub fn bind(config: Config, source: Arc<dyn Source>) -> Result<Self, Error> {
         let listen = config.listen;
         let refused = |source| Error::Bind { listen, source };
+        let (closing, closed) = watch::channel(false);
+        let access = Data::new(Access::new(&config));
+        let streams = Data::new(routes::Streams::new(closed));
         let app = move || {
-            let routes = routes::configure(Arc::clone(&source));
-            App::new().wrap(routes::headers()).configure(routes)
+            let routes = routes::configure(Arc::clone(&source), access.clone(), streams.clone());
+            App::new().wrap(routes::headers()).wrap(from_fn(metrics::count)).configure(routes)
         };
         let bound = HttpServer::new(app)
             .workers(WORKERS)
@@ -59,7 +67,7 @@ impl Server {
             .bind(listen)
             .map_err(refused)?;
         let local_addr = bound.addrs().first().copied().unwrap_or(listen);
-        Ok(Self { server: bound.run(), local_addr })
+        Ok(Self { server: bound.run(), local_addr, closing })
     }
 
     /// The address in use; tells the port when the configured one was 0.
@@ -69,7 +77,7 @@ impl Server {
 
     /// A handle that stops this server.
     pub fn handle(&self) -> Handle {
-        Handle(self.server.handle())
+        Handle { server: self.server.handle(), closing: self.closing.clone() }
     }
 
     /// Answers requests until [`Handle::stop`].
@@ -88,10 +96,11 @@ impl fmt::Debug for Server {
 }
 
 impl Handle {
-    /// Takes no new connections, lets open requests end (up to 5 s) and returns when the server has stopped.
+    /// Takes no new connections, ends the streams of events, lets other open requests end (up to 5 s) and returns when the server has stopped.
     /// [`Server::run`] must be running.
     pub async fn stop(&self) {
-        self.0.stop(true).await;
+        self.closing.send_replace(true);
+        self.server.stop(true).await;
     }
 }
 
