@@ -1,14 +1,18 @@
 //! The wiring: every crate's part, started in the order of the data's way and stopped in the same order.
 
 pub mod admin;
+mod events;
 mod herald;
 mod intake;
+mod process;
 mod reload;
 mod seed;
 mod sessions;
 mod signing;
 mod succession;
 mod surface;
+mod tracer;
+mod warden;
 
 use reload::Reloader;
 
@@ -24,8 +28,9 @@ use actix::{Actor, Addr, Arbiter};
 use anyhow::Context;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use windlass_broker::{Broker, Identities};
-use windlass_chain::{ChainActor, Nodes, Setup, Standing, SubmitterKey, Worker};
+use windlass_broker::{Broker, Identities, RouterHealth};
+use windlass_chain::{ChainActor, Nodes, Settled, Setup, Stage, Standing, SubmitterKey, Worker};
+use windlass_device::Directory;
 use windlass_http::Server;
 use windlass_journal::Sqlite;
 use windlass_telemetry::{Recorder, UPKEEP_EVERY};
@@ -40,6 +45,7 @@ pub struct App {
     journal: Sqlite,
     standing: Arc<Mutex<Standing>>,
     nodes: Arc<Nodes>,
+    router: RouterHealth,
     broker_addresses: Vec<SocketAddr>,
     http_address: SocketAddr,
     stop: CancellationToken,
@@ -48,6 +54,7 @@ pub struct App {
     chain: Addr<ChainActor>,
     chain_arbiter: Arbiter,
     upkeep: tokio::task::JoinHandle<()>,
+    watcher: tokio::task::JoinHandle<()>,
     reloader: Reloader,
     door: admin::Door,
     reloads: mpsc::Receiver<admin::Reload>,
@@ -83,6 +90,8 @@ fn describe() -> Vec<(&'static str, &'static [f64])> {
     windlass_device::describe();
     windlass_device::touch();
     reload::describe();
+    windlass_http::describe();
+    tracer::describe();
     buckets
 }
 
@@ -110,37 +119,33 @@ impl App {
         let (outbox, router) = (broker.outbox(), broker.router_health());
         let _ = told.set(outbox.clone());
         let herald = herald::start(journal.clone(), outbox);
-        let worker = Worker::new(Setup {
-            config: config.chain.clone(),
-            limits: config.settlement.clone(),
-            submitters: submitters(config)?,
-            ledger: Arc::new(journal.clone()),
-            signatory: Arc::new(signing::Desk::new(directory.clone())),
-            contract: deployment::source(config),
-            observer: Box::new(move |settled| herald.try_send(settled).is_ok()),
-            standing: standing.clone(),
-        })?;
-        let nodes = worker.nodes();
-        let chain_arbiter = Arbiter::new();
-        let interval = config.chain.poll_interval;
-        let chain = ChainActor::start_in_arbiter(&chain_arbiter.handle(), move |_| ChainActor::new(worker, interval));
+        let traces = tracer::start(&config.telemetry, journal.clone())?;
+        let observer = move |settled: Settled| {
+            let Settled { batch, settlement, stage, tx, block_number: block } = &settled;
+            tracing::debug!(batch, settlement = settlement.as_str(), ?stage, %tx, block, "batch");
+            if settled.stage == Stage::Final {
+                traces.told(settled.batch);
+            }
+            herald.try_send(settled).is_ok()
+        };
+        let (chain, chain_arbiter, nodes) = start_chain(config, &journal, &standing, &directory, observer)?;
 
-        let (door, reloads) = open_door(config, &chain, &standing, &journal)?;
+        let warden = warden::Warden { journal: journal.clone(), directory: directory.clone() };
+        let (door, reloads) = open_door(config, &chain, &standing, &warden)?;
+        let told = events::channel();
         let surface = surface::Surface {
             config: config.clone(),
             journal: journal.clone(),
             standing: standing.clone(),
             nodes: nodes.clone(),
-            router,
+            router: router.clone(),
             recorder: recorder.clone(),
+            events: told.clone(),
+            warden,
+            chain: chain.clone(),
         };
-        let server = Server::bind(config.http.clone(), Arc::new(surface))?;
-        let (http, http_address) = (server.handle(), server.local_addr());
-        actix::spawn(async move {
-            if let Err(error) = server.run().await {
-                tracing::error!(%error, "the HTTP surface ended");
-            }
-        });
+        let watcher = tokio::spawn(events::watch(journal.clone(), standing.clone(), told));
+        let (http, http_address) = open_http(config, surface)?;
         let reloader = Reloader {
             running: config.clone(),
             journal: journal.clone(),
@@ -157,6 +162,7 @@ impl App {
             journal,
             standing,
             nodes,
+            router,
             broker_addresses,
             http_address,
             stop,
@@ -165,6 +171,7 @@ impl App {
             chain,
             chain_arbiter,
             upkeep,
+            watcher,
             reloader,
             door,
             reloads,
@@ -184,6 +191,13 @@ impl App {
     /// The journal.
     pub fn journal(&self) -> &Sqlite {
         &self.journal
+    }
+
+    /// Tells a supervisor's watchdog for as long as this runtime has its turns and the router forwards. A full disk or a
+    /// node that is away is no reason: a restart mends neither, and the gateway waits by itself.
+    pub(crate) fn watchdog(&self) -> Option<crate::supervisor::Watchdog> {
+        let router = self.router.clone();
+        crate::supervisor::watchdog(move || router.is_up())
     }
 
     /// The nodes.
@@ -226,10 +240,36 @@ impl App {
         let _ = self.chain.send(windlass_chain::Drain).await;
         self.chain_arbiter.stop();
         self.upkeep.abort();
+        self.watcher.abort();
         self.http.stop().await;
         self.journal.close().await;
         tracing::info!(unsettled = self.journal.unsettled_count(), "stopped");
     }
+}
+
+/// The chain side, on a thread of its own.
+fn start_chain(
+    config: &Config,
+    journal: &Sqlite,
+    standing: &Arc<Mutex<Standing>>,
+    directory: &Directory,
+    observer: impl Fn(Settled) -> bool + Send + 'static,
+) -> anyhow::Result<(Addr<ChainActor>, Arbiter, Arc<Nodes>)> {
+    let worker = Worker::new(Setup {
+        config: config.chain.clone(),
+        limits: config.settlement.clone(),
+        submitters: submitters(config)?,
+        ledger: Arc::new(journal.clone()),
+        signatory: Arc::new(signing::Desk::new(directory.clone())),
+        contract: deployment::source(config),
+        observer: Box::new(observer),
+        standing: standing.clone(),
+    })?;
+    let nodes = worker.nodes();
+    let arbiter = Arbiter::new();
+    let interval = config.chain.poll_interval;
+    let chain = ChainActor::start_in_arbiter(&arbiter.handle(), move |_| ChainActor::new(worker, interval));
+    Ok((chain, arbiter, nodes))
 }
 
 /// The operators' socket, and where it hands on what only the app can do.
@@ -237,14 +277,34 @@ fn open_door(
     config: &Config,
     chain: &Addr<ChainActor>,
     standing: &Arc<Mutex<Standing>>,
-    journal: &Sqlite,
+    warden: &warden::Warden,
 ) -> anyhow::Result<(admin::Door, mpsc::Receiver<admin::Reload>)> {
     let (wanted, reloads) = mpsc::channel(1);
-    let asked =
-        admin::Asked { chain: chain.clone(), standing: standing.clone(), journal: journal.clone(), reloads: wanted };
+    let asked = admin::Asked {
+        chain: chain.clone(),
+        standing: standing.clone(),
+        journal: warden.journal.clone(),
+        reloads: wanted,
+        warden: warden.clone(),
+    };
     let door = admin::Door::open(&config.data_dir(), asked)
         .with_context(|| format!("operators' socket {}", admin::path(&config.data_dir()).display()))?;
     Ok((door, reloads))
+}
+
+/// Listens for HTTP.
+fn open_http(config: &Config, surface: surface::Surface) -> anyhow::Result<(windlass_http::Handle, SocketAddr)> {
+    if !config.http.is_loopback() && config.http.tokens.is_empty() {
+        tracing::warn!(listen = %config.http.listen, "without [[http.tokens]] the API answers nobody beyond loopback");
+    }
+    let server = Server::bind(config.http.clone(), Arc::new(surface))?;
+    let (handle, address) = (server.handle(), server.local_addr());
+    actix::spawn(async move {
+        if let Err(error) = server.run().await {
+            tracing::error!(%error, "the HTTP surface ended");
+        }
+    });
+    Ok((handle, address))
 }
 
 fn spawn_broker(broker: Broker, stop: CancellationToken) -> tokio::task::JoinHandle<()> {

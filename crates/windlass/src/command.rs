@@ -9,12 +9,15 @@ mod demo;
 mod deploy;
 mod device;
 mod fsck;
+mod init;
 mod keys;
 mod list;
 mod log;
 mod operate;
 mod proof;
 mod run;
+mod secret;
+mod shell;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -58,6 +61,8 @@ enum LogFormat {
 enum Command {
     /// Show it all at once: a node, contracts, the broker, scanners; ends with a verified proof.
     Demo(demo::Options),
+    /// Write a first config that works, with its keys and one device.
+    Init(init::Init),
     /// Run the gateway until SIGTERM or Ctrl-C.
     Run(WithConfig),
     /// Check a config: every problem at once, then whether node, contract and keys fit. Exit 64 when not.
@@ -75,6 +80,8 @@ enum Command {
     /// Inputs that were refused and kept.
     #[command(subcommand)]
     Quarantine(list::Quarantine),
+    /// Make a token for the HTTP API and the web page.
+    Token(secret::Token),
     /// List batches, oldest first.
     Batches(list::Rows),
     /// List the accounts' transactions, oldest first.
@@ -108,6 +115,10 @@ enum Command {
     Prove(proof::Prove),
     /// Verify a proof file: offline, against a block hash that you trust, or against a node.
     Verify(proof::Verify),
+    /// Print what makes a shell complete these commands.
+    Completions(shell::Completions),
+    /// Write manual pages.
+    Man(shell::Man),
 }
 
 /// A command that takes only the config.
@@ -204,6 +215,10 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
     let outcome = match &arguments.command {
         Command::Demo(options) => demo::run(options),
+        Command::Init(options) => options.run(),
+        Command::Token(options) => options.run(),
+        Command::Completions(options) => options.run(),
+        Command::Man(options) => options.run(),
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::run(options),
         Command::Deploy(options) => deploy::run(options),

@@ -61,6 +61,8 @@ pub struct Config {
     pub keys: Keys,
     /// The HTTP surface.
     pub http: windlass_http::Config,
+    /// Where traces go.
+    pub telemetry: windlass_telemetry::Config,
     /// Device actors.
     pub device: windlass_device::Config,
     /// The devices.
@@ -85,6 +87,7 @@ impl Default for Config {
             settlement: windlass_chain::Limits::default(),
             keys: Keys::default(),
             http: windlass_http::Config::default(),
+            telemetry: windlass_telemetry::Config::default(),
             device: windlass_device::Config::default(),
             devices: Vec::new(),
             users: Vec::new(),
@@ -110,6 +113,7 @@ impl Config {
         wrong.extend(self.journal.validate());
         wrong.extend(self.settlement.validate());
         wrong.extend(self.http.validate());
+        wrong.extend(self.telemetry.validate());
         wrong.extend(self.device.validate());
         wrong.extend(self.keys.validate());
         wrong.extend(device::validate(self));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::log;
+use crate::{log, progress::Progress};
 use alloy::{
     consensus::{Transaction, TxEnvelope, transaction::SignerRecoverable},
     eips::Decodable2718,
@@ -46,6 +46,8 @@ pub async fn journal(journal: &Sqlite, domain: Option<&Domain>) -> anyhow::Resul
     let mut report = Report { faults: journal.faults().await?, ..Report::default() };
     report.readings = journal.totals().await?.accepted;
     attempts(journal, &mut report).await?;
+    let newest = Filter { newest: true, limit: Some(1), ..Filter::default() };
+    let progress = Progress::of("batches", journal.batches(newest).await?.first().map_or(0, |b| b.id));
     let mut heads: HashMap<Address, (u64, B256)> = HashMap::new();
     let mut after = None;
     loop {
@@ -54,6 +56,7 @@ pub async fn journal(journal: &Sqlite, domain: Option<&Domain>) -> anyhow::Resul
         after = Some(last.id);
         for batch in &page {
             report.batches += 1;
+            progress.step(1);
             // What has left is checked where it went.
             if batch.settlement == Settlement::Anchor && batch.count > 0 && batch.archive.is_none() {
                 anchor(journal, domain, batch, &mut heads, &mut report).await?;
@@ -147,6 +150,7 @@ pub async fn log(
         // An archive has some of the readings; the journal that they left has the log.
         return Ok(());
     }
+    let _progress = Progress::open("the append-only log");
     let log = log::Log::open(journal, archives, contract).await?;
     let anchors = log::of_journal(&log).await?;
     let checked = log::check(&log, &anchors, 0, None).await?;
@@ -168,12 +172,16 @@ pub async fn chain(
 ) -> anyhow::Result<()> {
     let found = nodes.chain_id().await?;
     anyhow::ensure!(found == chain_id, "the node is on chain {found}, the config says {chain_id}");
+    let newest = Filter { newest: true, limit: Some(1), ..Filter::default() };
+    let progress =
+        Progress::of("transactions on chain", journal.transactions(newest).await?.first().map_or(0, |t| t.id));
     let mut last_anchor: HashMap<Address, BatchRow> = HashMap::new();
     let mut after = None;
     loop {
         let page = journal.transactions(Filter { after, limit: Some(PAGE), ..Filter::default() }).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id);
+        progress.step(page.len() as u64);
         for transaction in page.iter().filter(|t| t.block.is_some()) {
             report.on_chain += 1;
             included(nodes, transaction, report).await?;

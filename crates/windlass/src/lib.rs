@@ -9,5 +9,7 @@ pub mod deployment;
 pub mod devices_file;
 pub mod fsck;
 pub mod log;
+mod progress;
 pub mod prove;
 pub mod rows;
+mod supervisor;

@@ -21,6 +21,7 @@ use tokio::{
 use windlass_chain::{ChainActor, Obey, Order, Standing};
 use windlass_journal::{Act, Ledger, Sqlite};
 
+use super::warden::{Unmoved, Warden};
 use crate::{command::archive::told, rows};
 
 /// The socket's name in the data directory.
@@ -44,6 +45,10 @@ pub enum Question {
     Lanes,
     /// To read the config again.
     Reload,
+    /// To have a quarantined input judged again.
+    Retry(u64),
+    /// To remove a quarantined input.
+    Drop(u64),
     /// To move what became final before this unix millisecond into a file.
     Archive {
         /// An absolute path.
@@ -103,6 +108,7 @@ pub(super) struct Asked {
     pub(super) standing: Arc<Mutex<Standing>>,
     pub(super) journal: Sqlite,
     pub(super) reloads: mpsc::Sender<Reload>,
+    pub(super) warden: Warden,
 }
 
 /// Answers operators; the socket goes with it.
@@ -153,7 +159,7 @@ impl Door {
 }
 
 async fn answer(mut stream: UnixStream, asked: &Asked) -> io::Result<()> {
-    let Asked { chain, standing, journal, reloads } = asked;
+    let Asked { chain, standing, journal, reloads, warden } = asked;
     let mut question = String::new();
     timeout(PATIENCE, BufReader::new((&mut stream).take(LONGEST)).read_line(&mut question)).await??;
     let reply = match serde_json::from_str(&question) {
@@ -164,14 +170,20 @@ async fn answer(mut stream: UnixStream, asked: &Asked) -> io::Result<()> {
         },
         Ok(Question::Lanes) => {
             let standing = standing.lock().map(|s| s.clone()).unwrap_or_default();
-            Reply::Lanes { lanes: standing.lanes.iter().map(rows::lane).collect(), idle: standing.idle }
+            Reply::Lanes { lanes: standing.lanes.iter().map(rows::lane).map(rows::json).collect(), idle: standing.idle }
         }
+        Ok(Question::Retry(id)) => told_of(warden.retry(id).await),
+        Ok(Question::Drop(id)) => told_of(warden.drop_row(id).await),
         Ok(Question::Reload) => reload(reloads).await,
         Ok(Question::Archive { file, final_before_ms }) => archive(journal, file, final_before_ms).await,
         Err(error) => Reply::Refused(format!("not a question: {error}")),
     };
     let text = serde_json::to_string(&reply).map_err(io::Error::other)?;
     timeout(PATIENCE, stream.write_all((text + "\n").as_bytes())).await?
+}
+
+fn told_of(outcome: Result<String, Unmoved>) -> Reply {
+    outcome.map_or_else(|error| Reply::Refused(in_a_line(&error)), Reply::Done)
 }
 
 /// Has the config read again, and says what became of it.

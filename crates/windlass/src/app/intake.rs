@@ -103,6 +103,9 @@ impl Waiting {
 
 impl Listener for Waiting {
     fn hear(&self, outcomes: &[(usize, Outcome)]) {
+        for (_, outcome) in outcomes {
+            log(&self.device, outcome);
+        }
         let mut heard = Vec::with_capacity(outcomes.len());
         {
             let mut publishes = self.publishes();
@@ -119,6 +122,17 @@ impl Listener for Waiting {
     }
 }
 
+/// One line for each publish, for whoever looks that closely.
+fn log(device: &DeviceId, outcome: &Outcome) {
+    match outcome {
+        Outcome::Accepted { sequence } => tracing::debug!(%device, sequence, "reading accepted"),
+        Outcome::Repeated { sequence } => tracing::debug!(%device, sequence, "reading repeated"),
+        Outcome::Rejected(reject) => tracing::debug!(%device, reason = reject.reason(), "reading refused"),
+        Outcome::Unavailable => tracing::debug!(%device, "reading not stored"),
+        Outcome::Released { .. } => {}
+    }
+}
+
 fn ingress(publish: &Publish) -> Ingress {
     Ingress {
         step: match publish.step {
@@ -131,6 +145,7 @@ fn ingress(publish: &Publish) -> Ingress {
         duplicate: publish.duplicate,
         exactly_once: publish.qos == Qos::ExactlyOnce,
         received_at_ms: publish.received_at_ms,
+        quarantine: None,
     }
 }
 

@@ -7,9 +7,12 @@ use clap::Args;
 use windlass_journal::{Archived, Sqlite};
 
 use super::{FAILED, OK, WithConfig, block_on, line};
-use crate::app::{
-    admin::{self, Question, Reply},
-    now_ms,
+use crate::{
+    app::{
+        admin::{self, Question, Reply},
+        now_ms,
+    },
+    progress::Progress,
 };
 
 /// `windlass archive`.
@@ -31,6 +34,7 @@ impl Archive {
         let directory = config.data_dir();
         let file = std::path::absolute(&self.file)?;
         let final_before_ms = now_ms().saturating_sub(u64::try_from(self.older_than.as_millis()).unwrap_or(u64::MAX));
+        let _progress = Progress::open("moving what is final");
         block_on(async {
             let question = Question::Archive { file: file.clone(), final_before_ms };
             match admin::ask(&directory, &question).await? {

@@ -7,6 +7,7 @@ use clap::Args;
 use windlass_journal::Sqlite;
 
 use super::{OK, WithConfig, line};
+use crate::progress::Progress;
 
 /// `windlass backup`.
 #[derive(Debug, Args)]
@@ -23,6 +24,7 @@ impl Backup {
         let directory = self.config.load()?.data_dir();
         let journal =
             Sqlite::read_only(&directory).with_context(|| format!("no journal in {}", directory.display()))?;
+        let _progress = Progress::open("copying and checking");
         let copy = journal.backup(&self.file).with_context(|| format!("no backup in {}", self.file.display()))?;
         line(&format!("{}: {} readings, {} bytes, checked", self.file.display(), copy.readings, copy.bytes))?;
         Ok(OK)

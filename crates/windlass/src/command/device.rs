@@ -3,16 +3,15 @@
 //! Each command changes the file first, has the running gateway read it, and then waits until the chain has followed. It
 //! may be interrupted anywhere and given again: what is done already is not done twice.
 
-use std::{fmt::Write as _, io::IsTerminal, path::Path, time::Duration};
+use std::{io::IsTerminal, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use windlass_journal::{DeviceRow, End, Journal, Ledger, Listing, Sqlite};
+use windlass_journal::{DeviceRow, End, Filter, Ledger, Listing, Sqlite};
 use windlass_reading::{DeviceId, Format, PublicKey, Settlement};
 
-use super::{FAILED, OK, WithConfig, block_on, line, list::Rows};
+use super::{FAILED, OK, WithConfig, block_on, line, list::Rows, secret};
 use crate::{
     app::admin::{self, Question, Reply},
     config::{Config, Device as Entry, KeySpec},
@@ -108,7 +107,7 @@ pub(super) struct Revoke {
     no_wait: bool,
 }
 
-fn format(text: &str) -> Result<Format, String> {
+pub(super) fn format(text: &str) -> Result<Format, String> {
     Format::ALL.into_iter().find(|f| f.as_str() == text).ok_or_else(|| {
         let known: Vec<_> = Format::ALL.iter().map(|f| f.as_str()).collect();
         format!("one of {}", known.join(", "))
@@ -140,8 +139,7 @@ impl Device {
 
 fn list(options: &Rows) -> anyhow::Result<u8> {
     let journal = options.journal()?;
-    let mut devices = block_on(async { Ok(journal.devices().await?) })?;
-    devices.truncate(options.limit().unwrap_or(usize::MAX));
+    let devices = block_on(async { Ok(journal.device_listing(options.filter()).await?) })?;
     let rows: Vec<_> = devices.iter().map(rows::device).collect();
     options.print(
         &["device", "format", "settlement", "epoch", "kind", "registered", "revoked", "address", "barcode"],
@@ -164,7 +162,7 @@ impl Add {
             self.same_as(entry)?;
             line(&format!("{device} is in the config already; its secret stays as it is"))?;
         } else {
-            let (secret, hash) = new_secret()?;
+            let (secret, hash) = secret::new()?;
             let key = self.key.clone().map_or_else(|| custodial(&config), |key| Ok(Some(key)))?;
             let entry = Entry {
                 id: device.clone(),
@@ -290,28 +288,13 @@ fn confirmed(device: &DeviceId) -> anyhow::Result<bool> {
 fn secret(of: &Of) -> anyhow::Result<u8> {
     let config = of.config.load()?;
     of.entry(&config)?;
-    let (secret, hash) = new_secret()?;
+    let (secret, hash) = secret::new()?;
     let mut file = DevicesFile::with(&config, &of.device)?;
     file.set_secret(&of.device, &hash);
     take_into_use(&of.config, &config, &file)?;
     line(&format!("secret {secret}"))?;
     line("the secret is shown this once: the config has only its hash; the one before is no longer taken")?;
     Ok(OK)
-}
-
-/// 256 random bits in hex, and what the config stores of them.
-fn new_secret() -> anyhow::Result<(String, String)> {
-    let mut bytes = [0u8; 32];
-    getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("no random bytes: {e}"))?;
-    let hex = |bytes: &[u8]| {
-        bytes.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    };
-    let secret = hex(&bytes);
-    let hash = format!("sha256:{}", hex(&Sha256::digest(secret.as_bytes())));
-    Ok((secret, hash))
 }
 
 /// The next custodial key: behind every index that any device ever had here, so that none is used twice.
@@ -413,7 +396,9 @@ impl Show {
     fn stored(&self, config: &Config) -> anyhow::Result<Option<Value>> {
         let device = &self.of.device;
         let (Some(journal), Some(row)) = (journal(&config.data_dir())?, row(config, device)?) else { return Ok(None) };
-        let mut shown = rows::device(&row);
+        let filter = Filter { device: Some(device.clone()), ..Filter::default() };
+        let listed = block_on(async { Ok(journal.device_listing(filter).await?) })?;
+        let mut shown = rows::json(listed.first().map(rows::device));
         let (keys, counts) = block_on(async {
             let keys = journal.device_keys(device.clone()).await?;
             let counts = journal.device_unsettled(device.clone()).await?;
@@ -435,7 +420,6 @@ impl Show {
             shown.insert("keys".into(), json!(keys));
             shown.insert("epoch_on_chain".into(), json!(row.registered));
             shown.insert("revoked_on_chain".into(), json!(row.end == End::OnChain));
-            shown.insert("last_sequence".into(), json!(journal.device(device)?.map_or(0, |s| s.last_sequence)));
             shown.insert("unsettled".into(), json!(counts));
         }
         Ok(Some(shown))

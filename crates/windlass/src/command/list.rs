@@ -1,14 +1,19 @@
 //! Listings: they read the journal beside a live gateway.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::Value;
-use windlass_journal::{Filter, Listing};
+use windlass_journal::{Filter, Listing, QuarantineRow, Sqlite};
 use windlass_reading::DeviceId;
 
-use super::{Journal, OK, WithJournal, block_on, line};
-use crate::rows;
+use super::{FAILED, Journal, OK, WithConfig, WithJournal, block_on, line, operate::nobody};
+use crate::{
+    app::admin::{self, Question, Reply},
+    rows,
+};
 
 /// How many rows, in which shape.
 #[derive(Debug, Args)]
@@ -25,6 +30,8 @@ pub(super) struct Rows {
 
 /// `windlass readings`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  windlass readings --device dock-7 --since 2026-01-31T12:00:00Z\n  \
+    windlass readings --json | jq 'select(.state == \"final\")'")]
 pub(super) struct Readings {
     #[command(flatten)]
     rows: Rows,
@@ -41,6 +48,46 @@ pub(super) struct Readings {
 pub(super) enum Quarantine {
     /// List refused inputs, oldest first.
     List(Rows),
+    /// Show one, with the whole of what was kept.
+    Show(Shown),
+    /// Have the running gateway judge one again, or many, as if published now: taken, it is a reading; refused, it stays.
+    Retry(Chosen),
+    /// Remove one, or many, for good.
+    Drop(Chosen),
+}
+
+/// One quarantine row.
+#[derive(Debug, Args)]
+pub(super) struct Shown {
+    /// The row's id.
+    #[arg(value_name = "ID")]
+    id: u64,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: WithJournal,
+}
+
+/// Quarantine rows.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  windlass quarantine retry 17\n  \
+    windlass quarantine retry --all --device dock-7 --reason bad_character")]
+pub(super) struct Chosen {
+    /// The rows' ids.
+    #[arg(value_name = "ID", required_unless_present = "all")]
+    ids: Vec<u64>,
+    /// Every row, of the device or with the reason that is given.
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+    /// With --all: only this device's.
+    #[arg(long, value_name = "ID", requires = "all")]
+    device: Option<DeviceId>,
+    /// With --all: only those refused for this reason.
+    #[arg(long, value_name = "REASON", requires = "all")]
+    reason: Option<String>,
+    #[command(flatten)]
+    config: WithConfig,
 }
 
 impl Rows {
@@ -60,13 +107,14 @@ impl Rows {
         Filter { limit: self.limit, ..Filter::default() }
     }
 
-    pub(super) fn print(&self, columns: &[&str], rows: &[Value]) -> anyhow::Result<u8> {
+    pub(super) fn print<T: Serialize>(&self, columns: &[&str], rows: &[T]) -> anyhow::Result<u8> {
+        let rows: Vec<Value> = rows.iter().map(rows::json).collect();
         if self.json {
-            for row in rows {
+            for row in &rows {
                 line(&row.to_string())?;
             }
         } else {
-            for text in table(columns, rows) {
+            for text in table(columns, &rows) {
                 line(&text)?;
             }
         }
@@ -94,7 +142,8 @@ impl Readings {
     pub(super) fn run(&self) -> anyhow::Result<u8> {
         let journal = self.rows.journal()?;
         let filter = Filter { device: self.device.clone(), since_ms: self.since, ..self.rows.filter() };
-        let rows: Vec<_> = block_on(async { Ok(journal.readings(filter).await?) })?.iter().map(rows::reading).collect();
+        let rows: Vec<_> =
+            block_on(async { Ok(journal.readings(filter).await?) })?.iter().map(rows::listed_reading).collect();
         let columns = ["device", "sequence", "observed_at", "payload", "state", "settlement", "batch", "block"];
         self.rows.print(&columns, &rows)
     }
@@ -102,13 +151,65 @@ impl Readings {
 
 impl Quarantine {
     pub(super) fn run(&self) -> anyhow::Result<u8> {
-        let Self::List(options) = self;
+        let options = match self {
+            Self::List(options) => options,
+            Self::Show(shown) => return shown.run(),
+            Self::Retry(chosen) => return chosen.run(Question::Retry),
+            Self::Drop(chosen) => return chosen.run(Question::Drop),
+        };
         let journal = options.journal()?;
         let rows: Vec<_> = block_on(async { Ok(journal.quarantined(options.filter()).await?) })?
             .iter()
             .map(rows::quarantine)
             .collect();
         options.print(&["id", "device", "reason", "received_at", "topic", "payload"], &rows)
+    }
+}
+
+impl Shown {
+    fn run(&self) -> anyhow::Result<u8> {
+        let journal = self.config.open()?;
+        let row = block_on(async { Ok(journal.quarantine_row(self.id).await?) })?;
+        let row = row.with_context(|| format!("no quarantine row {}", self.id))?;
+        let shown = rows::json(rows::quarantine(&row));
+        if self.json {
+            line(&shown.to_string())?;
+        } else {
+            for (key, value) in shown.as_object().into_iter().flatten() {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                line(&format!("{key:<12} {text}"))?;
+            }
+        }
+        Ok(OK)
+    }
+}
+
+impl Chosen {
+    /// Asks the gateway for one row after the other; exit 1 when one was refused.
+    fn run(&self, question: fn(u64) -> Question) -> anyhow::Result<u8> {
+        let directory = self.config.load()?.data_dir();
+        block_on(async {
+            let ids = if self.all { self.matching(&directory).await? } else { self.ids.clone() };
+            let mut code = OK;
+            for id in ids {
+                match admin::ask(&directory, &question(id)).await?.with_context(|| nobody(&directory))? {
+                    Reply::Done(text) => line(&format!("{id} done: {text}"))?,
+                    Reply::Refused(text) => {
+                        line(&format!("{id} refused: {text}"))?;
+                        code = FAILED;
+                    }
+                    Reply::Lanes { .. } => bail!("the gateway answers another question"),
+                }
+            }
+            Ok(code)
+        })
+    }
+
+    async fn matching(&self, directory: &Path) -> anyhow::Result<Vec<u64>> {
+        let journal = Sqlite::read_only(directory)?;
+        let rows = journal.quarantined(Filter { device: self.device.clone(), ..Filter::default() }).await?;
+        let wanted = |row: &&QuarantineRow| self.reason.as_ref().is_none_or(|reason| *reason == row.reason);
+        Ok(rows.iter().filter(wanted).map(|row| row.id).collect())
     }
 }
 

@@ -81,7 +81,7 @@ impl Drain {
     }
 }
 
-fn nobody(directory: &Path) -> String {
+pub(super) fn nobody(directory: &Path) -> String {
     format!("no gateway runs on {}", directory.display())
 }
 
@@ -109,7 +109,7 @@ pub(super) fn lanes(options: &Rows) -> anyhow::Result<u8> {
         Ok(match admin::ask(&directory, &Question::Lanes).await? {
             Some(Reply::Lanes { lanes, .. }) => lanes,
             Some(other) => bail!("the gateway says {other:?}"),
-            None => options.journal()?.lanes().await?.iter().map(rows::lane_of_journal).collect(),
+            None => options.journal()?.lanes().await?.iter().map(rows::lane_of_journal).map(rows::json).collect(),
         })
     })?;
     let limit = options.limit().unwrap_or(rows.len());

@@ -1,6 +1,6 @@
 //! `windlass prove` and `windlass verify`.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use alloy::{eips::BlockNumberOrTag, primitives::B256, sol_types::SolEvent};
 use anyhow::{Context, bail};
@@ -18,6 +18,10 @@ use crate::{
 
 /// `windlass prove DEVICE SEQUENCE`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  windlass prove dock-7 1\n  windlass prove dock-7 1 --wait -o parcel.windlass.json\n  \
+    windlass prove dock-7 1 --journal backup.db      from a backup or an archive"
+)]
 pub(super) struct Prove {
     #[command(flatten)]
     config: WithJournal,
@@ -31,7 +35,13 @@ pub(super) struct Prove {
     /// Also show where the contract registered the key that signed: a second block, in the same file.
     #[arg(long)]
     with_registration: bool,
+    /// Wait until the reading is on chain.
+    #[arg(long)]
+    wait: bool,
 }
+
+/// Between two looks for a reading that is waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Prove {
     pub(super) fn run(&self) -> anyhow::Result<u8> {
@@ -45,10 +55,16 @@ impl Prove {
             contract: deployment::contract(&config),
         };
         let file = block_on(async {
-            if self.with_registration {
-                prover.prove_with_registration(&self.device, self.sequence).await
-            } else {
-                prover.prove(&self.device, self.sequence).await
+            loop {
+                let file = if self.with_registration {
+                    prover.prove_with_registration(&self.device, self.sequence).await
+                } else {
+                    prover.prove(&self.device, self.sequence).await
+                };
+                match file {
+                    Ok(Some(ProofFile::Pending(_))) if self.wait => tokio::time::sleep(LOOK_INTERVAL).await,
+                    done => break done,
+                }
             }
         })?;
         let Some(file) = file else { bail!("{} has no reading {}", self.device, self.sequence) };
@@ -68,7 +84,9 @@ impl Prove {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Without a block hash the proof is only checked against itself. Get the hash of its block from a \
-    source that you trust and give it with --block-hash; or name a node that you trust with --rpc."
+    source that you trust and give it with --block-hash; or name a node that you trust with --rpc.\n\nExamples:\n  \
+    windlass verify dock-7-1.windlass.json --block-hash 0x75af…\n  \
+    windlass verify dock-7-1.windlass.json --rpc https://node.example --json"
 )]
 pub(super) struct Verify {
     /// The proof file.

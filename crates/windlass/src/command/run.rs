@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{OK, WithConfig};
-use crate::app::{App, install_metrics};
+use crate::{
+    app::{App, install_metrics},
+    supervisor,
+};
 
 /// How often the files are looked at. A file that is being written is read when it has been still for so long.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,16 +29,24 @@ pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
             tracing::warn!(listen = %listener.listen, devices = listener.identify_by_client_id.len(),
                 "this listener takes devices by client id alone: keep it on a private network");
         }
+        supervisor::ready();
+        let watchdog = app.watchdog();
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => app.reload(true).await,
+                _ = hangup.recv() => {
+                    supervisor::reloading();
+                    app.reload(true).await;
+                    supervisor::ready();
+                }
                 Some(asked) = app.reload_wanted() => app.reload_for(asked).await,
                 () = tokio::time::sleep(WATCH_INTERVAL) => app.reload(false).await,
             }
         }
         tracing::info!("stopping");
+        supervisor::stopping();
+        drop(watchdog);
         app.stop().await;
         Ok(OK)
     })

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::{Config, Device};
 
 /// The tables and keys at the top of the file.
-const TOP: [&str; 11] = [
+const TOP: [&str; 12] = [
     "data_dir",
     "broker",
     "chain",
@@ -16,6 +16,7 @@ const TOP: [&str; 11] = [
     "settlement",
     "keys",
     "http",
+    "telemetry",
     "device",
     "devices",
     "devices_file",
@@ -88,6 +89,7 @@ fn read(file: &Path, problems: &mut Vec<String>) -> Option<Config> {
         settlement: tables.table("settlement").unwrap_or_default(),
         keys: tables.table("keys").unwrap_or_default(),
         http: tables.table("http").unwrap_or_default(),
+        telemetry: tables.table("telemetry").unwrap_or_default(),
         device: tables.table("device").unwrap_or_default(),
         devices: tables.list("devices"),
         users: tables.list("users"),
