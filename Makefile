@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-rust test-contracts test-deploy lint analyse fuzz format figures idle bench-broker bench-chain bench-proof chaos gas clean
+.PHONY: help tools build demo test test-rust test-contracts test-page test-deploy page lint analyse fuzz format figures idle bench-broker bench-chain bench-proof chaos gas clean
 
 # Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
 ARGS ?=
@@ -28,7 +28,7 @@ demo: ## node, contracts, broker, scanners; ends with a verified proof
 	cargo build --release --locked -p windlass
 	$(WINDLASS) demo $(ARGS)
 
-test: tools test-contracts test-deploy test-rust ## every test
+test: tools test-contracts test-page test-deploy test-rust ## every test
 
 test-rust:
 	cargo build --locked -p windlass -p windlass-scanner
@@ -40,10 +40,17 @@ test-contracts:
 	node tests/js/vectors.mjs
 	node tests/js/proofs.mjs
 
-test-deploy:
+test-page:
+	node crates/http/web/pack.mjs --check
+
+test-deploy: tools ## unit, images, manifests: checked, and run as far as it goes without them
+	node grafana/build.mjs --check
 	promtool check config deploy/prometheus.yml
+	promtool check config deploy/compose/prometheus.yml
 	promtool check rules deploy/prometheus/rules.yml
 	promtool test rules deploy/prometheus/rules.test.yml
+	cargo build --locked -p windlass -p windlass-scanner
+	tools/.venv/bin/python tools/check-deploy.py
 
 lint: tools ## formatting, clippy, contract formatting, dependency rules
 	cargo fmt --all --check
@@ -51,15 +58,18 @@ lint: tools ## formatting, clippy, contract formatting, dependency rules
 	contracts/bin/forge fmt --check
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	else echo "cargo-deny is not here; tests/stories/layers.rs checks the walls between the crates"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tools/*.sh tests/clients/*.sh contracts/bin/* contracts/tools/foundry contracts/tools/analyse; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tools/*.sh deploy/*.sh tests/clients/*.sh contracts/bin/* contracts/tools/foundry contracts/tools/analyse; \
 	else echo "shellcheck is not here; the shell scripts are only parsed"; \
-	for s in .ci/run tools/*.sh tests/clients/*.sh contracts/tools/analyse; do bash -n "$$s"; done; fi
+	for s in .ci/run tools/*.sh deploy/*.sh tests/clients/*.sh contracts/tools/analyse; do bash -n "$$s"; done; fi
 
 analyse: tools ## slither over the contracts; fails on a finding without an answer
 	contracts/tools/analyse
 
 fuzz: ## libFuzzer on the MQTT front and the payloads: make fuzz [TARGET=after_connect] [SECONDS=60]
 	@tools/fuzz.sh "$(TARGET)" "$(SECONDS)"
+
+page: tools ## build the web page anew from its sources, into crates/http/web/dist
+	node crates/http/web/pack.mjs
 
 format: ## format Rust and Solidity
 	cargo fmt --all

@@ -18,12 +18,12 @@ npm_packages() {
 }
 
 python_packages() {
-    local dir=tests/clients
+    local dir=$1 what=$2
     local stamp=$dir/.venv/.installed
     if [ -f "$stamp" ] && [ ! "$dir/requirements.txt" -nt "$stamp" ]; then
         return
     fi
-    echo "installing the Python client of the tests ($dir/requirements.txt)"
+    echo "installing $what ($dir/requirements.txt)"
     # Debian's own Python takes no packages from outside; a directory of our own does, and leaves it alone.
     python3 -m venv --clear "$dir/.venv"
     "$dir/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
@@ -35,8 +35,11 @@ debian_packages() {
     local missing=()
     command -v mosquitto_pub >/dev/null || missing+=(mosquitto-clients)
     { command -v mosquitto || [ -x /usr/sbin/mosquitto ]; } >/dev/null || missing+=(mosquitto)
+    command -v chromium >/dev/null || missing+=(chromium)
     command -v strace >/dev/null || missing+=(strace)
     command -v promtool >/dev/null || missing+=(prometheus)
+    # systemd-analyze reads the unit; a machine that booted with systemd has it.
+    command -v systemd-analyze >/dev/null || missing+=(systemd)
     # Debian's python3 comes without the module that puts pip into a venv.
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     [ ${#missing[@]} -eq 0 ] && return
@@ -64,8 +67,10 @@ test)
     npm_packages contracts "the contracts' npm packages"
     npm_packages tests/clients "the JavaScript client of the tests"
     npm_packages docs/examples "the examples' npm packages"
+    npm_packages crates/http/web "the web page's npm packages"
     debian_packages
-    python_packages
+    python_packages tests/clients "the Python client of the tests"
+    python_packages tools "the checks of deploy/"
     ;;
 *)
     echo "usage: tools/install.sh demo|test" >&2
