@@ -2,7 +2,7 @@
 // and the published schema agrees about their form.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { Refused, verify } from "../../docs/examples/verify.mjs";
+import { Refused, verify } from "../../docs/examples/verifier.mjs";
 
 const Ajv = createRequire(new URL("../../docs/examples/", import.meta.url))("ajv/dist/2020.js").default;
 const json = (path) => JSON.parse(readFileSync(new URL(path, import.meta.url), "utf8"));

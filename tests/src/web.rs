@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-fn exchange(port: u16, request: &str) -> Option<(u16, String)> {
+pub(crate) fn exchange(port: u16, request: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     stream.write_all(request.as_bytes()).ok()?;
@@ -21,7 +21,7 @@ fn exchange(port: u16, request: &str) -> Option<(u16, String)> {
 
 /// Status and body of a GET; `None` when nobody listens.
 pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
-    exchange(port, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    exchange(port, &format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"))
 }
 
 /// The whole answer to a JSON-RPC call, error or result; `None` when the node does not answer.

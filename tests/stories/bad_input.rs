@@ -88,3 +88,47 @@ fn bad_input_is_kept_in_quarantine_and_a_neighbour_loses_nothing() {
     site.until_final(all.len());
     assert_consistent(&site, &all);
 }
+
+fn said(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn what_was_refused_becomes_a_reading_once_the_config_allows_it_and_only_once() {
+    let site = Site::ready(&[("bad-1", "anchor", "digits")]);
+    let mut client = bad(&site, Protocol::V5);
+    for (payload, id) in [(&b"12ab"[..], 1), (b"34cd", 2), (b"\0", 3)] {
+        assert_eq!(client.publish_and_wait(TOPIC, payload, id, false), Some(0x99));
+    }
+    let ids = |site: &Site| -> Vec<u64> {
+        site.rows(&["quarantine", "list"]).iter().map(|row| row["id"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(ids(&site), [1, 2, 3]);
+    let shown = site.rows(&["quarantine", "show", "1"]);
+    assert_eq!((shown[0]["payload"].as_str(), shown[0]["reason"].as_str()), (Some("12ab"), Some("bad_character")));
+
+    let again = site.command(&["quarantine", "retry", "1"]);
+    assert_eq!((again.status.code(), said(&again).as_str()), (Some(1), "1 refused: refused again: bad_character\n"));
+    assert_eq!(ids(&site), [1, 2, 3], "a second refusal makes no second row");
+
+    site.edit_config("format = \"digits\"", "format = \"text\"");
+    site.hangup();
+    until("the reload is done", || (site.metric("windlass_reloads_total{outcome=\"done\"}") == 1.0).then_some(()));
+    let all = site.command(&["quarantine", "retry", "--all", "--device", "bad-1"]);
+    assert_eq!(all.status.code(), Some(1), "a NUL is no text either: {}", said(&all));
+    assert!(said(&all).contains("1 done: accepted: reading 1 of device bad-1"), "{}", said(&all));
+    assert_eq!(ids(&site), [3]);
+    let gone = site.command(&["quarantine", "retry", "1"]);
+    assert_eq!((gone.status.code(), said(&gone).as_str()), (Some(1), "1 refused: no quarantine row 1\n"));
+    assert_eq!(site.command(&["quarantine", "drop", "3"]).status.code(), Some(0));
+    assert_eq!(ids(&site), [0; 0]);
+
+    let readings = site.until_final(2);
+    let payloads: Vec<_> = readings.iter().map(|row| row["payload"].as_str().unwrap()).collect();
+    assert_eq!(payloads, ["12ab", "34cd"]);
+    let acts: Vec<_> = site.rows(&["acts"]).iter().map(|row| row["act"].to_string()).collect();
+    assert_eq!(acts.iter().filter(|act| act.contains("quarantine-retry")).count(), 5, "{acts:?}");
+    assert_eq!(acts.iter().filter(|act| act.contains("quarantine-drop")).count(), 1, "{acts:?}");
+    let acknowledged = ["12ab", "34cd"].map(|payload| ("bad-1".to_owned(), payload.to_owned()));
+    assert_consistent(&site, &acknowledged);
+}

@@ -4,40 +4,14 @@
 use std::{
     fs::OpenOptions,
     io::Write,
-    process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
 
-use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent, until};
+use windlass_tests::{Client, Protocol, SECRET, Site, Strace, assert_consistent, until};
 
 const QUOTA_EXCEEDED: u8 = 0x97;
-
-/// System calls of a running process that fail, for as long as this lives.
-struct Fault(Child);
-
-impl Fault {
-    /// From its `after`-th call on, `call` fails with `error`, in every thread of the process.
-    fn inject(pid: u32, call: &str, error: &str) -> Self {
-        let rule = format!("inject={call}:error={error}");
-        let child = Command::new("strace")
-            .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &rule, "-p", &pid.to_string()])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("strace is missing: run make tools");
-        Self(child)
-    }
-}
-
-impl Drop for Fault {
-    fn drop(&mut self) {
-        // SIGINT lets strace detach and leave the process alone.
-        let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
-        let _ = self.0.wait();
-    }
-}
 
 /// Publishes until told to stop; what is refused for now is published again. Gives what was acknowledged.
 fn persistent(port: u16, id: &str, stop: &AtomicBool, refused: &AtomicUsize) -> Vec<(String, String)> {
@@ -66,7 +40,7 @@ fn survives(call: &str, error: &str) {
     let acknowledged: Vec<_> = thread::scope(|scope| {
         let devices: Vec<_> = ["f-1", "f-2"].map(|id| scope.spawn(|| persistent(port, id, &stop, &refused))).into();
         thread::sleep(Duration::from_millis(500));
-        let fault = Fault::inject(site.gateway.as_ref().unwrap().id(), call, error);
+        let fault = Strace::failing(site.gateway.as_ref().unwrap().id(), call, error);
         site.until_unready("journal");
         let before = refused.load(Ordering::Relaxed);
         until("devices are told", || (refused.load(Ordering::Relaxed) > before + 5).then_some(()));

@@ -16,6 +16,8 @@ const OTHERS: usize = 200;
 const PACE: Pace = Pace::Every(Duration::from_millis(100));
 const WARM_UP: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(20);
+/// Times that the metrics page is asked for.
+const SCRAPES: usize = 100;
 /// Memory settles.
 const SETTLING: Duration = Duration::from_secs(5);
 
@@ -37,7 +39,29 @@ pub async fn idle() {
             connected as f64 / 1024.0,
             (connected - alone) as f64 / streams.len() as f64
         );
+        if let Some(site) = peer.site() {
+            scrape(site.http, streams.len());
+        }
     }
+}
+
+/// How long the metrics page takes with so many connected.
+fn scrape(port: u16, connected: usize) {
+    let mut took: Vec<Duration> = (0..SCRAPES)
+        .map(|_| {
+            let from = Instant::now();
+            let (status, page) = windlass_tests::get(port, "/metrics").unwrap();
+            assert!(status == 200 && page.contains("windlass_connections"));
+            from.elapsed()
+        })
+        .collect();
+    took.sort();
+    let ms = |place: usize| took[place].as_secs_f64() * 1_000.0;
+    println!(
+        "/metrics with {connected} connected: median {:.1} ms, p99 {:.1} ms",
+        ms(SCRAPES / 2),
+        ms(SCRAPES * 99 / 100)
+    );
 }
 
 pub async fn reconnect() {

@@ -143,6 +143,7 @@ async fn fill(journal: &Sqlite) {
                 settlement: Settlement::Anchor,
                 sequence: mine[0].sequence,
                 readings: mine.iter().map(entry).collect(),
+                quarantine: None,
                 reply: Box::new(move |outcome| sender.send(outcome.is_ok()).unwrap()),
             };
             assert!(journal.append(append).is_ok());
