@@ -1,13 +1,13 @@
 //! One case: a site, its faults, and the audit.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::AtomicBool,
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::json;
-use windlass_tests::{Fault, Of, Pool, Site, assert_consistent, call, free_ports, rpc, stubborn, until};
+use windlass_tests::{Fault, Load, Of, Pool, Site, assert_consistent, call, free_ports, rpc, stubborn, until};
 
 use crate::seed::{DEPTH, Plan, Second};
 
@@ -70,10 +70,11 @@ fn play(plan: &Plan, site: &mut Site) -> usize {
     let stop = AtomicBool::new(false);
     let port = site.mqtt;
     let acknowledged: Vec<_> = thread::scope(|scope| {
+        let load = Load(&stop);
         let devices: Vec<_> =
             ["c-1", "c-2", "c-3"].map(|id| scope.spawn(|| stubborn(port, id, PAUSE, &stop))).into_iter().collect();
         let troubled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trouble(plan, site, &pools)));
-        stop.store(true, Ordering::Relaxed);
+        drop(load);
         if let Err(panic) = troubled {
             // The devices end only with a gateway that answers.
             for pool in &pools {

@@ -3,13 +3,46 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{Client, Protocol, SECRET};
 
 /// Between two tries to come back.
 const BACK_AFTER: Duration = Duration::from_millis(20);
+/// For the answer that is still due when all are to stop.
+const LAST_ANSWER: Duration = Duration::from_secs(90);
+
+/// Lets devices stop when it goes, also with a story that fails: it would wait for them for ever.
+#[derive(Debug)]
+pub struct Load<'a>(pub &'a AtomicBool);
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a device goes on: until `stop`, and then until what it waits for has come.
+struct Going<'a> {
+    stop: &'a AtomicBool,
+    stopped: Option<Instant>,
+}
+
+impl<'a> Going<'a> {
+    fn until(stop: &'a AtomicBool) -> Self {
+        Self { stop, stopped: None }
+    }
+
+    fn on(&mut self, waits: bool) -> bool {
+        if !self.stop.load(Ordering::Relaxed) {
+            return true;
+        }
+        let stopped = *self.stopped.get_or_insert_with(Instant::now);
+        assert!(!waits || stopped.elapsed() < LAST_ANSWER, "the last answer never came");
+        waits
+    }
+}
 
 /// Publishes with QoS 1 until `stop`: an unanswered publish is sent again with the same packet id and DUP, until it is
 /// acknowledged. Gives what was acknowledged, in order.
@@ -18,7 +51,8 @@ pub fn stubborn(port: u16, id: &str, pause: Duration, stop: &AtomicBool) -> Vec<
     let mut acknowledged = Vec::new();
     let mut client: Option<Client> = None;
     let mut sent_before = false;
-    while !stop.load(Ordering::Relaxed) || sent_before {
+    let mut going = Going::until(stop);
+    while going.on(sent_before) {
         let Some(connected) = &mut client else {
             client = connect(port, Protocol::V311, id);
             thread::sleep(BACK_AFTER);
@@ -48,7 +82,8 @@ pub fn exact(port: u16, id: &str, stop: &AtomicBool) -> Vec<(String, String)> {
     let mut completed = Vec::new();
     let mut client: Option<Client> = None;
     let (mut sent_before, mut received) = (false, false);
-    while !stop.load(Ordering::Relaxed) || sent_before || received {
+    let mut going = Going::until(stop);
+    while going.on(sent_before || received) {
         let Some(connected) = &mut client else {
             client = connect(port, Protocol::V5, id);
             thread::sleep(BACK_AFTER);

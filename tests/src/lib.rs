@@ -23,7 +23,7 @@ mod strace;
 mod web;
 
 pub use audit::assert_consistent;
-pub use devices::{exact, stubborn};
+pub use devices::{Load, exact, stubborn};
 pub use mqtt::{Client, Protocol};
 pub use pool::{Fault, Moment, Of, Pool};
 pub use program::{Program, anvil, cpu, node_modules, resident_kib, scanner, windlass};

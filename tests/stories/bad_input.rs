@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent, until};
+use windlass_tests::{Client, Load, Protocol, SECRET, Site, assert_consistent, until};
 
 const TOPIC: &str = "devices/bad-1/readings";
 
@@ -57,6 +57,7 @@ fn bad_input_is_kept_in_quarantine_and_a_neighbour_loses_nothing() {
     let site = Site::ready(&[("bad-1", "anchor", "digits"), ("good-1", "batch", "digits")]);
     let stop = AtomicBool::new(false);
     let acknowledged = thread::scope(|scope| {
+        let load = Load(&stop);
         let neighbour = scope.spawn(|| {
             let (mut client, _) = Client::connect(site.mqtt, Protocol::V5, "good-1", Some(("good-1", SECRET)));
             let mut acknowledged = Vec::new();
@@ -72,7 +73,7 @@ fn bad_input_is_kept_in_quarantine_and_a_neighbour_loses_nothing() {
         });
         malformed_payloads(&site);
         malformed_packets(&site);
-        stop.store(true, Ordering::Relaxed);
+        drop(load);
         neighbour.join().unwrap()
     });
     let rows = site.rows(&["quarantine", "list"]);

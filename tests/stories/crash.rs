@@ -1,13 +1,9 @@
 //! Killed at any instant, any number of times: nothing acknowledged is lost, nothing lands twice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{sync::atomic::AtomicBool, thread, time::Duration};
 
-use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent, exact, stubborn};
+use windlass_tests::{Client, Load, Protocol, SECRET, Site, assert_consistent, exact, stubborn};
 
 /// Between two readings of a device.
 const PAUSE: Duration = Duration::from_millis(15);
@@ -24,6 +20,7 @@ fn kill_nine_loses_nothing_and_doubles_nothing() {
     let stop = AtomicBool::new(false);
     let port = site.mqtt;
     let acknowledged: Vec<_> = thread::scope(|scope| {
+        let load = Load(&stop);
         let mut devices: Vec<_> = ids.iter().map(|id| scope.spawn(|| stubborn(port, id, PAUSE, &stop))).collect();
         devices.push(scope.spawn(|| exact(port, "k-exact", &stop)));
         for pause_ms in [1_500, 700, 400, 1_100, 50, 900] {
@@ -32,7 +29,7 @@ fn kill_nine_loses_nothing_and_doubles_nothing() {
             site.start();
         }
         thread::sleep(Duration::from_millis(500));
-        stop.store(true, Ordering::Relaxed);
+        drop(load);
         devices.into_iter().flat_map(|d| d.join().unwrap()).collect()
     });
     assert!(acknowledged.len() > 60, "{} readings", acknowledged.len());
@@ -48,6 +45,7 @@ fn a_clean_stop_under_load_loses_nothing_and_a_start_settles_the_rest() {
     let stop = AtomicBool::new(false);
     let port = site.mqtt;
     let acknowledged: Vec<_> = thread::scope(|scope| {
+        let load = Load(&stop);
         let devices: Vec<_> = ids.iter().map(|id| scope.spawn(|| stubborn(port, id, PAUSE, &stop))).collect();
         for _ in 0..2 {
             thread::sleep(Duration::from_millis(1_200));
@@ -55,7 +53,7 @@ fn a_clean_stop_under_load_loses_nothing_and_a_start_settles_the_rest() {
             site.start();
         }
         thread::sleep(Duration::from_millis(300));
-        stop.store(true, Ordering::Relaxed);
+        drop(load);
         devices.into_iter().flat_map(|d| d.join().unwrap()).collect()
     });
     assert!(site.log().contains("stopped"), "{}", site.log());

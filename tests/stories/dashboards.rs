@@ -6,14 +6,14 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::AtomicBool,
     thread,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use windlass_tests::{
-    Client, Fault, Pool, Prometheus, Protocol, SECRET, Seen, SigningDevice, Site, Strace, assert_consistent,
+    Client, Fault, Load, Pool, Prometheus, Protocol, SECRET, Seen, SigningDevice, Site, Strace, assert_consistent,
     free_ports, rpc, stubborn, until,
 };
 
@@ -405,7 +405,8 @@ fn every_panel_and_every_rule_shows_what_happens() {
     let stop = AtomicBool::new(false);
     let port = site.mqtt;
     let mut acknowledged: Vec<_> = thread::scope(|scope| {
-        let load: Vec<_> = [("d-1", 100), ("d-2", 200), ("d-3", 400)]
+        let load = Load(&stop);
+        let devices: Vec<_> = [("d-1", 100), ("d-2", 200), ("d-3", 400)]
             .map(|(id, pause)| (id, Duration::from_millis(pause), &stop))
             .map(|(id, pause, stop)| scope.spawn(move || stubborn(port, id, pause, stop)))
             .into_iter()
@@ -417,8 +418,8 @@ fn every_panel_and_every_rule_shows_what_happens() {
             Some(0)
         );
         bad_chain(&site, &pool);
-        stop.store(true, Ordering::Relaxed);
-        load.into_iter().flat_map(|device| device.join().unwrap()).collect()
+        drop(load);
+        devices.into_iter().flat_map(|device| device.join().unwrap()).collect()
     });
     acknowledged.push(("s-1".to_owned(), "signed".to_owned()));
     site.until_final(acknowledged.len() + burst.acknowledged.len());

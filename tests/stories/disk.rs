@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use windlass_tests::{Client, Protocol, SECRET, Site, Strace, assert_consistent, until};
+use windlass_tests::{Client, Load, Protocol, SECRET, Site, Strace, assert_consistent, until};
 
 const QUOTA_EXCEEDED: u8 = 0x97;
 
@@ -38,6 +38,7 @@ fn survives(call: &str, error: &str) {
     let (stop, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
     let port = site.mqtt;
     let acknowledged: Vec<_> = thread::scope(|scope| {
+        let load = Load(&stop);
         let devices: Vec<_> = ["f-1", "f-2"].map(|id| scope.spawn(|| persistent(port, id, &stop, &refused))).into();
         thread::sleep(Duration::from_millis(500));
         let fault = Strace::failing(site.gateway.as_ref().unwrap().id(), call, error);
@@ -48,7 +49,7 @@ fn survives(call: &str, error: &str) {
         drop(fault);
         site.until_ready();
         thread::sleep(Duration::from_millis(500));
-        stop.store(true, Ordering::Relaxed);
+        drop(load);
         devices.into_iter().flat_map(|d| d.join().unwrap()).collect()
     });
     site.until_final(acknowledged.len());

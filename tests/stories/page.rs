@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use windlass_tests::{Client, Protocol, SECRET, Site, get};
+use windlass_tests::{Client, Load, Protocol, SECRET, Site, get};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// "operate", hashed.
@@ -62,6 +62,7 @@ fn a_person_sees_what_happens_and_checks_a_proof_in_the_browser() {
     site.until_final(3);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let load = Load(&stop);
         scope.spawn(|| {
             for number in 0u64.. {
                 if stop.load(Ordering::Relaxed) {
@@ -71,9 +72,8 @@ fn a_person_sees_what_happens_and_checks_a_proof_in_the_browser() {
                 thread::sleep(Duration::from_millis(300));
             }
         });
-        let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| browse(&site, "visit", "operate")));
-        stop.store(true, Ordering::Relaxed);
-        seen.unwrap();
+        browse(&site, "visit", "operate");
+        drop(load);
     });
 }
 

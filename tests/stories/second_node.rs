@@ -2,14 +2,10 @@
 //! nothing rests on anvil's habits.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{sync::atomic::AtomicBool, thread, time::Duration};
 
 use serde_json::json;
-use windlass_tests::{Site, assert_consistent, rpc, stubborn};
+use windlass_tests::{Load, Site, assert_consistent, rpc, stubborn};
 
 #[test]
 fn readings_settle_once_on_another_node_through_kills_and_a_market_that_jumps() {
@@ -21,6 +17,7 @@ fn readings_settle_once_on_another_node_through_kills_and_a_market_that_jumps() 
     let stop = AtomicBool::new(false);
     let port = site.mqtt;
     let acknowledged: Vec<_> = thread::scope(|scope| {
+        let load = Load(&stop);
         let pause = Duration::from_millis(200);
         let devices: Vec<_> = ["s-1", "s-2", "s-3"]
             .map(|id| (id, &stop))
@@ -39,7 +36,7 @@ fn readings_settle_once_on_another_node_through_kills_and_a_market_that_jumps() 
         site.kill();
         site.start();
         thread::sleep(Duration::from_secs(2));
-        stop.store(true, Ordering::Relaxed);
+        drop(load);
         devices.into_iter().flat_map(|d| d.join().unwrap()).collect()
     });
     site.until_final(acknowledged.len());
