@@ -83,7 +83,7 @@ impl Device {
     pub(crate) fn new(shared: Arc<Shared>, index: usize, phase: watch::Receiver<Phase>) -> Option<Self> {
         let load = &shared.load;
         let scanner = load.scanners.get(index)?.clone();
-        let schedule = Schedule::new(load.rate_hz, load.duration, index, load.scanners.len());
+        let schedule = Schedule::new(load.pattern, load.rate_hz, load.duration, load.seed, index, load.scanners.len());
         Some(Self {
             topic: scanner.readings_topic(),
             scanner,

@@ -15,8 +15,9 @@ mod run;
 mod schedule;
 mod window;
 
-pub use codes::Codes;
+pub use codes::{Codes, UnknownCodes};
 pub use load::{Fault, InvalidLoad, Load, Protocol, Qos, Scanner, UnknownFault};
 pub use progress::{Progress, Snapshot};
 pub use report::{Entry, Latency, Report};
 pub use run::run;
+pub use schedule::{Pattern, UnknownPattern};

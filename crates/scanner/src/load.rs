@@ -4,10 +4,12 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use windlass_reading::DeviceId;
 
-use crate::Codes;
+use crate::{Codes, Pattern};
 
 /// More than this per scanner is no scanner, and finer than the clock that paces it.
 const MAX_RATE_HZ: f64 = 1_000.0;
+/// Arrivals that are drawn beforehand take 16 bytes each.
+const MAX_DRAWN: f64 = 100_000_000.0;
 
 /// One simulated scanner. Its MQTT client id and user name are its device id.
 #[derive(Clone)]
@@ -116,8 +118,10 @@ pub struct Load {
     pub broker: String,
     /// The scanners, each with its own connection.
     pub scanners: Vec<Scanner>,
-    /// Readings per second of each scanner.
+    /// Readings per second of each scanner, in the mean.
     pub rate_hz: f64,
+    /// How the readings arrive.
+    pub pattern: Pattern,
     /// How long readings are made, from the moment the scanners are connected.
     pub duration: Duration,
     /// How long to wait afterwards for what is still unacknowledged.
@@ -148,6 +152,7 @@ impl Load {
             broker: broker.into(),
             scanners,
             rate_hz: 1.0,
+            pattern: Pattern::default(),
             duration: Duration::from_secs(30),
             ack_wait: Duration::from_secs(15),
             qos: Qos::default(),
@@ -172,6 +177,10 @@ impl Load {
         }
         if !(self.rate_hz > 0.0 && self.rate_hz <= MAX_RATE_HZ) {
             problems.push(format!("rate {} is not above 0 and at most {MAX_RATE_HZ}", self.rate_hz));
+        }
+        let readings = self.rate_hz * self.duration.as_secs_f64() * self.scanners.len() as f64;
+        if self.pattern == Pattern::Poisson && readings > MAX_DRAWN {
+            problems.push(format!("pattern poisson of {readings:.0} readings: at most {MAX_DRAWN} are drawn"));
         }
         if self.in_flight == 0 {
             problems.push("in_flight is 0: nothing could be sent".to_owned());
@@ -246,6 +255,19 @@ mod tests {
             ..Load::new("nowhere", vec![scanner("a"), scanner("a")])
         };
         assert_eq!(load.validate().len(), 5, "{:?}", load.validate());
+    }
+
+    #[test]
+    fn more_drawn_arrivals_than_fit_in_memory_are_refused() {
+        let load = |pattern, seconds| Load {
+            pattern,
+            rate_hz: 1_000.0,
+            duration: Duration::from_secs(seconds),
+            ..Load::new("localhost:1883", vec![scanner("a")])
+        };
+        assert_eq!(load(Pattern::Poisson, 100_000).validate().len(), 0);
+        assert_eq!(load(Pattern::Poisson, 100_001).validate().len(), 1);
+        assert_eq!(load(Pattern::Steady, 100_001).validate().len(), 0);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use windlass_reading::DeviceId;
-use windlass_scanner::{Fault, Load, Protocol, Qos, Scanner};
+use windlass_scanner::{Codes, Fault, Load, Pattern, Protocol, Qos, Scanner};
 
 /// Longest run, so that a mistyped number is told instead of waited for: a week.
 const MAX_SECONDS: f64 = 7.0 * 86_400.0;
@@ -16,8 +17,9 @@ const MAX_SECONDS: f64 = 7.0 * 86_400.0;
 #[command(
     name = "windlass-scanner",
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "\
-Every scanner has its own connection, publishes valid EAN-13 codes to devices/{id}/readings and times each
+Every scanner has its own connection, publishes valid codes to devices/{id}/readings and times each
 acknowledgement. All connect first, then the clock starts.
 
 Faults: malformed (every tenth reading is letters), duplicate (after every tenth reading the link is dropped
@@ -28,15 +30,23 @@ Exit codes: 0 readings were made, all that fell due were sent and every well-for
 sent); 1 some were refused, lost or never sent, or there were none; 64 the command line or the credentials file is wrong."
 )]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// Broker address, host:port
     #[arg(long, default_value = "127.0.0.1:1883", value_name = "HOST:PORT")]
     broker: String,
     /// Number of scanners [default: all in the credentials file, else 10]
     #[arg(long, value_name = "N")]
     devices: Option<usize>,
-    /// Readings per second of each scanner
+    /// Readings per second of each scanner, in the mean
     #[arg(long, default_value_t = 1.0, value_name = "R")]
     rate: f64,
+    /// How they arrive: steady, poisson, shift (busy at both ends of the run) or burst (one second in ten)
+    #[arg(long, default_value = "steady", value_name = "PATTERN")]
+    pattern: Pattern,
+    /// What is read: ean13, gtin14, code128 (labels) or gs1 (element strings)
+    #[arg(long, default_value = "ean13", value_name = "KIND")]
+    codes: Codes,
     /// How long readings are made, in seconds
     #[arg(long, default_value_t = 30.0, value_name = "S")]
     seconds: f64,
@@ -72,6 +82,40 @@ pub(crate) struct Options {
     pub(crate) json: bool,
 }
 
+/// What else it does than running a load.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Put two results of --json beside each other
+    #[command(after_help = "Example: windlass-scanner compare before.json after.json")]
+    Compare {
+        /// The earlier result
+        before: PathBuf,
+        /// The later one
+        after: PathBuf,
+        /// Print the comparison as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What was asked for, as it stands in the result.
+pub(crate) fn told(load: &Load) -> Value {
+    json!({
+        "broker": load.broker,
+        "scanners": load.scanners.len(),
+        "rate": load.rate_hz,
+        "pattern": load.pattern.as_str(),
+        "codes": load.codes.as_str(),
+        "seconds": load.duration.as_secs_f64(),
+        "qos": match load.qos { Qos::AtMostOnce => 0, Qos::AtLeastOnce => 1 },
+        "protocol": match load.protocol { Protocol::V311 => "3.1.1", Protocol::V5 => "5" },
+        "in_flight": load.in_flight,
+        "keep_session": load.keep_session,
+        "faults": load.faults.iter().map(|fault| fault.as_str()).collect::<Vec<_>>(),
+        "seed": load.seed,
+    })
+}
+
 /// One line of the credentials file in its JSON form.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,6 +138,8 @@ impl Options {
         };
         let load = Load {
             rate_hz: self.rate,
+            pattern: self.pattern,
+            codes: self.codes,
             duration: seconds("--seconds", self.seconds)?,
             ack_wait: seconds("--ack-wait", self.ack_wait)?,
             qos: if self.qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
@@ -179,13 +225,14 @@ mod tests {
     fn options_become_a_load() {
         let load = parse(
             "--broker [::1]:1884 --devices 3 --rate 2.5 --seconds 4 --qos 0 --protocol 3 \
-             --id-prefix dock- --faults malformed,drop --seed 9 --json",
+             --id-prefix dock- --faults malformed,drop --seed 9 --pattern shift --codes gs1 --json",
         )
         .unwrap();
         let ids: Vec<_> = load.scanners.iter().map(|s| s.id.as_str()).collect();
         assert_eq!(ids, ["dock-1", "dock-2", "dock-3"]);
         assert_eq!((load.qos, load.protocol, load.seed), (Qos::AtMostOnce, Protocol::V311, 9));
         assert_eq!(load.duration, Duration::from_secs(4));
+        assert_eq!((load.pattern, load.codes), (Pattern::Shift, Codes::Gs1));
         assert_eq!(load.faults, [Fault::Malformed, Fault::Drop]);
     }
 
@@ -196,6 +243,8 @@ mod tests {
             "--faults malformed,,drop",
             "--qos 2",
             "--protocol 4",
+            "--pattern sometimes",
+            "--codes qr",
             "--rate 0",
             "--seconds -1",
             "--seconds 1e300",
