@@ -1,22 +1,61 @@
 //! Two results beside each other.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::Path,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What is compared: its name, where it stands in a result, and its unit.
-const FIGURES: [(&str, &str, &str); 9] = [
-    ("published", "/published", ""),
-    ("acknowledged", "/acknowledged", ""),
-    ("refused", "/refused", ""),
-    ("lost", "/lost", ""),
-    ("unsent", "/unsent", ""),
-    ("acknowledged per second", "", "/s"),
-    ("acknowledgement p50", "/latency/p50_ms", "ms"),
-    ("acknowledgement p99", "/latency/p99_ms", "ms"),
-    ("acknowledgement max", "/latency/max_ms", "ms"),
-];
+/// A result of `--json`, as far as it is compared.
+#[derive(Deserialize)]
+struct Outcome {
+    published: u64,
+    acknowledged: u64,
+    refused: u64,
+    lost: u64,
+    unsent: u64,
+    elapsed_seconds: f64,
+    latency: Option<Times>,
+    #[serde(default)]
+    load: BTreeMap<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Times {
+    p50_ms: f64,
+    p99_ms: f64,
+    max_ms: f64,
+}
+
+impl Outcome {
+    fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("{} is no result of windlass-scanner --json", path.display()))
+    }
+
+    /// Each figure with its name and its unit.
+    fn figures(&self) -> [(&'static str, &'static str, Option<f64>); 9] {
+        let rate = (self.elapsed_seconds > 0.0).then(|| self.acknowledged as f64 / self.elapsed_seconds);
+        let time = |of: fn(&Times) -> f64| self.latency.as_ref().map(of);
+        [
+            ("published", "", Some(self.published as f64)),
+            ("acknowledged", "", Some(self.acknowledged as f64)),
+            ("refused", "", Some(self.refused as f64)),
+            ("lost", "", Some(self.lost as f64)),
+            ("unsent", "", Some(self.unsent as f64)),
+            ("acknowledged per second", "/s", rate),
+            ("acknowledgement p50", "ms", time(|times| times.p50_ms)),
+            ("acknowledgement p99", "ms", time(|times| times.p99_ms)),
+            ("acknowledgement max", "ms", time(|times| times.max_ms)),
+        ]
+    }
+}
 
 /// A figure of both results; `None` where nothing was measured.
 struct Row {
@@ -35,17 +74,14 @@ impl Row {
 
 /// Reads the two files and tells them apart; with `as_json` as one JSON object.
 pub(crate) fn compare(before: &Path, after: &Path, as_json: bool) -> Result<String> {
-    let (before, after) = (result(before)?, result(after)?);
-    let rows: Vec<_> = FIGURES
-        .iter()
-        .map(|(name, pointer, unit)| Row {
-            name,
-            unit,
-            before: figure(&before, pointer),
-            after: figure(&after, pointer),
-        })
+    let (before, after) = (Outcome::read(before)?, Outcome::read(after)?);
+    let rows: Vec<_> = before
+        .figures()
+        .into_iter()
+        .zip(after.figures())
+        .map(|((name, unit, before), (_, _, after))| Row { name, unit, before, after })
         .collect();
-    let loads = differences(&before["load"], &after["load"]);
+    let loads = differences(&before.load, &after.load);
     if as_json {
         let figures: serde_json::Map<_, _> = rows
             .iter()
@@ -56,33 +92,13 @@ pub(crate) fn compare(before: &Path, after: &Path, as_json: bool) -> Result<Stri
     Ok(table(&rows, &loads))
 }
 
-fn result(path: &Path) -> Result<Value> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let value: Value = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
-    if !(value["published"].is_u64() && value["elapsed_seconds"].is_number()) {
-        bail!("{} is no result of windlass-scanner --json: it has no published and elapsed_seconds", path.display());
-    }
-    Ok(value)
-}
-
-/// The number at `pointer`; acknowledgements per second where that is empty.
-fn figure(result: &Value, pointer: &str) -> Option<f64> {
-    if !pointer.is_empty() {
-        return result.pointer(pointer)?.as_f64();
-    }
-    let seconds = result["elapsed_seconds"].as_f64().filter(|seconds| *seconds > 0.0)?;
-    Some(result["acknowledged"].as_f64()? / seconds)
-}
-
 /// What was asked for differently, as `name: before, after`.
-fn differences(before: &Value, after: &Value) -> Vec<String> {
-    let keys = [before, after].into_iter().filter_map(Value::as_object).flat_map(|load| load.keys());
-    let mut keys: Vec<_> = keys.collect();
-    keys.sort();
-    keys.dedup();
+fn differences(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Vec<String> {
+    let asked = |load: &BTreeMap<String, Value>, key| load.get(key).map_or_else(|| "-".to_owned(), Value::to_string);
+    let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     keys.into_iter()
-        .filter(|key| before[key.as_str()] != after[key.as_str()])
-        .map(|key| format!("{key}: {}, {}", before[key.as_str()], after[key.as_str()]))
+        .filter(|key| before.get(*key) != after.get(*key))
+        .map(|key| format!("{key}: {}, {}", asked(before, key), asked(after, key)))
         .collect()
 }
 
