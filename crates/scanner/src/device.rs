@@ -55,6 +55,8 @@ pub(crate) struct Shared {
 enum End {
     /// Everything is answered, or time is up.
     Finished,
+    /// The reading of this link is answered; the next one has a link of its own.
+    Left,
     /// The link broke against our will.
     Broken(io::Error),
     /// We dropped it on purpose.
@@ -75,6 +77,8 @@ pub(crate) struct Device {
     /// Open messages were handed to an earlier link and must be given to this one.
     stale: bool,
     closing: bool,
+    /// This link has had its reading, and there is one for each.
+    served: bool,
     link_dropped: bool,
     tally: Tally,
 }
@@ -95,6 +99,7 @@ impl Device {
             connected: false,
             stale: false,
             closing: false,
+            served: false,
             link_dropped: false,
             tally: Tally::default(),
             shared,
@@ -109,6 +114,13 @@ impl Device {
         loop {
             let was_connected = match self.connection(session).await {
                 (End::Finished, _) => break,
+                (End::Left, _) => {
+                    session = if keep { Session::Resume } else { Session::Clean };
+                    match self.until_due().await {
+                        ControlFlow::Continue(()) => continue,
+                        ControlFlow::Break(()) => break,
+                    }
+                }
                 (End::Dropped, _) => true,
                 (End::Broken(error), connected) => {
                     self.note_broken(&error, connected);
@@ -133,6 +145,8 @@ impl Device {
     /// One connection from its first packet to its end; whether it ever stood.
     async fn connection(&mut self, session: Session) -> (End, bool) {
         self.stale = !self.window.is_empty();
+        self.served = self.stale && self.shared.load.one_per_connection;
+        self.closing = false;
         let shared = Arc::clone(&self.shared);
         let Ok(permit) = shared.dialling.acquire().await else {
             return (End::Finished, false);
@@ -166,7 +180,7 @@ impl Device {
                 }
             };
             match signal {
-                Err(_) if self.closing => return End::Finished,
+                Err(_) if self.closing => return self.end_of_link(),
                 Err(error) => return End::Broken(error),
                 Ok(Signal::Connected { session_present }) => {
                     permit.take();
@@ -180,10 +194,15 @@ impl Device {
                     }
                 }
                 Ok(Signal::Answered { packet_id, refusal }) => self.on_answer(packet_id, refusal),
-                Ok(Signal::Closing) => return End::Finished,
+                Ok(Signal::Closing) => return self.end_of_link(),
                 Ok(Signal::Other) => {}
             }
         }
+    }
+
+    /// How the link ended that we closed.
+    fn end_of_link(&self) -> End {
+        if self.is_done(*self.phase.borrow()) || !self.served { End::Finished } else { End::Left }
     }
 
     fn on_connected(&mut self, session_present: bool, receiver: &mut Receiver) {
@@ -230,6 +249,9 @@ impl Device {
     /// When something is to be done without the broker's doing.
     fn next_wake(&self) -> Option<Instant> {
         let phase = *self.phase.borrow();
+        if self.is_served() {
+            return Some(Instant::now());
+        }
         if let Phase::Drain { deadline, .. } = phase {
             let busy = self.closing || !(self.can_send() || self.is_done(phase));
             return Some(if busy { deadline } else { Instant::now() });
@@ -259,7 +281,7 @@ impl Device {
         if self.can_send() {
             self.hand_over(sender, phase, now)?;
         }
-        if self.is_done(phase) {
+        if self.is_done(phase) || self.is_served() {
             self.closing = true;
             if !self.connected || !sender.disconnect() {
                 return ControlFlow::Break(End::Finished);
@@ -281,7 +303,7 @@ impl Device {
             return ControlFlow::Continue(());
         };
         let limit = self.limit(phase, now);
-        while self.next < limit && self.window.len() < usize::from(load.in_flight) {
+        while self.next < limit && self.window.len() < usize::from(load.in_flight) && !self.served {
             if load.has(Fault::Drop) && !self.link_dropped && self.next == self.schedule.count() / 2 {
                 self.link_dropped = true;
                 return ControlFlow::Break(End::Dropped);
@@ -292,6 +314,7 @@ impl Device {
             }
             self.window.hand(message);
             self.next += 1;
+            self.served = load.one_per_connection;
         }
         ControlFlow::Continue(())
     }
@@ -306,7 +329,8 @@ impl Device {
                 load.codes.code(load.seed, self.index, self.next)
             },
             position: self.next,
-            since: if now.duration_since(due) > TIMER_SLACK { due } else { now },
+            // With a link for each reading, connecting is a part of it.
+            since: if load.one_per_connection || now.duration_since(due) > TIMER_SLACK { due } else { now },
             malformed,
             published: false,
             resent: false,
@@ -325,7 +349,7 @@ impl Device {
     }
 
     fn can_send(&self) -> bool {
-        let room = self.window.len() < usize::from(self.shared.load.in_flight);
+        let room = self.window.len() < usize::from(self.shared.load.in_flight) && !self.served;
         let phase = *self.phase.borrow();
         let wanted = match phase {
             Phase::Drain { end, .. } => self.stale || self.next < self.limit(phase, end),
@@ -334,9 +358,35 @@ impl Device {
         self.connected && !self.window.is_resuming() && (room || self.stale) && wanted
     }
 
+    /// The reading of this link is answered, and the link still stands.
+    fn is_served(&self) -> bool {
+        self.served && !self.closing && self.connected && self.window.is_empty()
+    }
+
     fn is_done(&self, phase: Phase) -> bool {
         let Phase::Drain { end, .. } = phase else { return false };
         self.window.is_empty() && self.next >= self.limit(phase, end)
+    }
+
+    /// Waits without a link until the next reading is due; breaks when there is none.
+    async fn until_due(&mut self) -> ControlFlow<()> {
+        loop {
+            let phase = *self.phase.borrow_and_update();
+            let wake = match phase {
+                Phase::Drain { .. } if self.is_done(phase) => return ControlFlow::Break(()),
+                Phase::Drain { .. } => return ControlFlow::Continue(()),
+                Phase::Publish { start } if self.next < self.schedule.count() => {
+                    Some(start + self.schedule.due(self.next))
+                }
+                Phase::Publish { .. } | Phase::Connect => None,
+            };
+            tokio::select! {
+                () = sleep_until_some(wake) => return ControlFlow::Continue(()),
+                changed = self.phase.changed() => if changed.is_err() {
+                    return ControlFlow::Break(());
+                },
+            }
+        }
     }
 
     /// Waits before the next connection; breaks when there is nothing left to do or no time.

@@ -139,6 +139,8 @@ pub struct Load {
     /// Asks the broker to keep the session over a lost link, so that a redelivery carries the DUP flag.
     /// Always so with [`Fault::Duplicate`] and [`Fault::Drop`].
     pub keep_session: bool,
+    /// A link for each reading: connect, publish, disconnect, as firmware does that sleeps in between.
+    pub one_per_connection: bool,
     /// Whether [`Report::ledger`](crate::Report::ledger) is kept: about 60 bytes per reading.
     pub ledger: bool,
     /// Troubles to make.
@@ -161,6 +163,7 @@ impl Load {
             seed: 1,
             in_flight: 20,
             keep_session: false,
+            one_per_connection: false,
             ledger: true,
             faults: Vec::new(),
         }

@@ -74,6 +74,9 @@ pub(crate) struct Options {
     /// Ask the broker to keep sessions over a lost link (always so with the faults duplicate and drop)
     #[arg(long)]
     keep_session: bool,
+    /// Connect for each reading, publish it and disconnect, as firmware does that sleeps in between
+    #[arg(long)]
+    one_per_connection: bool,
     /// Troubles to make: malformed, duplicate, drop
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     faults: Vec<Fault>,
@@ -111,6 +114,7 @@ pub(crate) fn told(load: &Load) -> Value {
         "protocol": match load.protocol { Protocol::V311 => "3.1.1", Protocol::V5 => "5" },
         "in_flight": load.in_flight,
         "keep_session": load.keep_session,
+        "one_per_connection": load.one_per_connection,
         "faults": load.faults.iter().map(|fault| fault.as_str()).collect::<Vec<_>>(),
         "seed": load.seed,
     })
@@ -147,6 +151,7 @@ impl Options {
             seed: self.seed,
             in_flight: self.in_flight,
             keep_session: self.keep_session,
+            one_per_connection: self.one_per_connection,
             ledger: false,
             faults: self.faults.clone(),
             ..Load::new(self.broker.clone(), scanners)

@@ -122,6 +122,23 @@ async fn qos_0_is_sent_whole_and_claims_no_acknowledgement() {
 }
 
 #[tokio::test]
+async fn with_a_link_for_each_reading_there_are_as_many_links_as_readings() {
+    let Some(broker) = Mosquitto::start("each") else { return };
+    let mut links = 0;
+    for (protocol, qos) in
+        [(Protocol::V311, Qos::AtMostOnce), (Protocol::V311, Qos::AtLeastOnce), (Protocol::V5, Qos::AtLeastOnce)]
+    {
+        let load = Load { one_per_connection: true, protocol, qos, ..load(&broker.address, 3) };
+        let report = drive(load).await;
+        assert!(report.all_acknowledged(), "{report:?}");
+        assert_eq!((report.totals.published, report.totals.disconnects, report.totals.resent), (120, 0, 0));
+        links += 120;
+        let log = fs::read_to_string(&broker.log).unwrap();
+        assert_eq!(log.matches("New client connected").count(), links, "{protocol:?} {qos:?}");
+    }
+}
+
+#[tokio::test]
 async fn faults_redeliver_and_lose_nothing() {
     let Some(broker) = Mosquitto::start("faults") else { return };
     let mut duplicates = Vec::new();

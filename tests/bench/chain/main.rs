@@ -11,6 +11,7 @@
     reason = "a bench: a failed expectation is a failed run"
 )]
 
+mod article;
 mod rig;
 mod standstill;
 
@@ -19,36 +20,40 @@ use std::{
     time::{Duration, Instant},
 };
 
+use article::Reference;
 use rig::Rig;
 use windlass_tests::{rpc, until};
 
 /// How long each load lasts.
 const LOAD: Duration = Duration::from_secs(60);
 
-/// A name and what it runs.
-type Scenario = (&'static str, fn());
+/// A name and what it runs, which may say its ratio to the article's loop, or be that loop.
+type Scenario = (&'static str, fn(&mut Option<Reference>));
 
 fn main() {
     let wanted: Vec<String> = env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let scenarios: [Scenario; 5] = [
-        ("anchor", || throughput("anchor", 500, 20.0)),
-        ("batch", || throughput("batch", 100, 10.0)),
-        ("direct", || throughput("direct", 1_000, 0.1)),
-        ("restart", restart),
-        ("standstill", standstill::run),
+    let scenarios: [Scenario; 7] = [
+        ("article", |reference| *reference = Some(article::run())),
+        ("anchor", |reference| throughput("anchor", 500, 20.0, *reference)),
+        ("peak", |reference| throughput("anchor", 1_000, 20.0, *reference)),
+        ("batch", |reference| throughput("batch", 100, 10.0, *reference)),
+        ("direct", |reference| throughput("direct", 1_000, 0.1, *reference)),
+        ("restart", |_| restart()),
+        ("standstill", |_| standstill::run()),
     ];
+    let mut reference = None;
     for name in &wanted {
         assert!(scenarios.iter().any(|(known, _)| known == name), "no scenario {name:?}");
     }
     for (name, run) in scenarios {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {
-            run();
+            run(&mut reference);
         }
     }
 }
 
 /// So many devices publish at this rate; all of it must become final.
-fn throughput(settlement: &str, devices: usize, rate: f64) {
+fn throughput(settlement: &str, devices: usize, rate: f64, reference: Option<Reference>) {
     println!(
         "\n{settlement}: {devices} devices x {rate} readings/s for {} s, 1-second blocks, final after 2",
         LOAD.as_secs()
@@ -65,18 +70,37 @@ fn throughput(settlement: &str, devices: usize, rate: f64) {
     let load = rig.load(rate, LOAD);
     let mut memory = Vec::new();
     let summary = load.wait(|| memory.push(rig.resident_mib()));
+    let over = Instant::now();
     rig.until_all_is_final(summary.accepted);
+    let tail = over.elapsed();
     let settled = rig.settled() - before;
     let cpu = (rig.cpu() - cpu).as_secs_f64() * 1e6 / settled;
     let (mined, last) = rig.confirmations();
     println!(
-        "accepted {}, settled {settled}, ack p50 {:.2} ms, p99 {:.2} ms",
-        summary.accepted, summary.p50_ms, summary.p99_ms
+        "accepted {} ({:.0}/s), settled {settled}, ack p50 {:.2} ms, p99 {:.2} ms; the last is final {:.1} s after the load",
+        summary.accepted,
+        summary.per_second,
+        summary.p50_ms,
+        summary.p99_ms,
+        tail.as_secs_f64()
     );
     println!("scan to mined p50 {:.2} s, p99 {:.2} s; to final p99 {:.2} s", mined[0], mined[1], last[1]);
     println!("processor time {cpu:.1} us for each settled reading; gas for each {:.1}", rig.gas_per_reading());
     let [used, expected] = rig.gas_of_the_newest();
     println!("newest batch: {used:.1} gas for each reading, {expected:.1} expected");
+    if let Some(Reference { per_second, gas }) = reference {
+        println!(
+            "to the article's loop: {:.0} times the readings a second, {:.5} of the gas for each",
+            summary.per_second / per_second,
+            rig.gas_per_reading() / gas
+        );
+    }
+    let (journal, log) = rig.disk();
+    println!(
+        "disk: {:.0} bytes for each settled reading in the journal, and a write-ahead log of {:.0} MiB",
+        journal as f64 / settled,
+        log as f64 / 1_048_576.0
+    );
     let third = memory.len() / 3;
     println!(
         "resident memory {:.0} MiB after a third of the time, {:.0} MiB at the end",

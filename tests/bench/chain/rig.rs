@@ -25,6 +25,7 @@ pub(crate) struct Load(Child);
 /// What they saw.
 pub(crate) struct Summary {
     pub(crate) accepted: usize,
+    pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
 }
@@ -70,6 +71,12 @@ impl Rig {
 
     pub(crate) fn resident_mib(&self) -> f64 {
         self.site.gateway.as_ref().unwrap().resident_kib() as f64 / 1_024.0
+    }
+
+    /// Bytes of the journal's file, and of its write-ahead log, which is used again and again.
+    pub(crate) fn disk(&self) -> (u64, u64) {
+        let bytes = |name: &str| fs::metadata(self.site.path("data").join(name)).unwrap().len();
+        (bytes("journal.sqlite"), bytes("journal.sqlite-wal"))
     }
 
     pub(crate) fn settled(&self) -> f64 {
@@ -143,6 +150,7 @@ impl Load {
         };
         Summary {
             accepted: number("/acknowledged") as usize,
+            per_second: number("/acknowledged") / number("/elapsed_seconds"),
             p50_ms: number("/latency/p50_ms"),
             p99_ms: number("/latency/p99_ms"),
         }
