@@ -172,7 +172,7 @@ impl Desk {
             serde_json::from_slice(&fs::read(self.site.path("dock-7-1.windlass.json")).unwrap()).unwrap();
         let hash = |pointer: &str| proof.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{proof}"));
         let anchors = self.site.rows(&["batches"]).into_iter().filter(|batch| batch["settlement"] == "anchor");
-        let anchors: Vec<String> = anchors.map(|batch| batch["id"].to_string()).take(2).collect();
+        let anchors: Vec<String> = anchors.map(|batch| batch["batch"].to_string()).take(2).collect();
         let file = "dock-7-1.windlass.json".to_owned();
         vec![
             (" --config /etc/windlass/windlass.toml", String::new()),
@@ -185,7 +185,7 @@ impl Desk {
             ("prove DEVICE SEQUENCE [-o FILE]", format!("prove dock-7 1 -o {file}")),
             ("prove …", "prove dock-7 1".to_owned()),
             ("consistency A B [-o FILE]", format!("consistency {} -o consistency.json", anchors.join(" "))),
-            ("--registration-hash 0x…", format!("--registration-hash {}", hash("/registration/block/hash"))),
+            ("--registration-hash 0x…", format!("--registration-hash {}", hash("/registered/block/hash"))),
             ("--block-hash 0x…", format!("--block-hash {}", hash("/block/hash"))),
             ("FILE", file),
             ("URL", format!("http://127.0.0.1:{}", self.site.rpc)),
