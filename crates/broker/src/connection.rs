@@ -67,6 +67,15 @@ enum Wake {
     End(End),
 }
 
+/// What was taken out of the buffer.
+enum Taken {
+    All,
+    /// All until a SUBSCRIBE.
+    Subscribe,
+    /// As much as may be open.
+    WhatHasRoom,
+}
+
 impl Connection {
     pub(crate) fn new(front: Arc<Front>, socket: Socket, mut session: Session, connect: Connect) -> Box<Self> {
         let taken = session.seat.taken.take();
@@ -179,27 +188,34 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes the packets that are in the buffer, as far as there is room. Stops early after a SUBSCRIBE and says so:
-    /// its link comes first, because what follows in the buffer may cause messages on it.
+    /// Takes the packets that are in the buffer, as far as there is room; whether it is to be called again at once. So it
+    /// is after a SUBSCRIBE: its link comes first, because what follows in the buffer may cause messages on it.
     fn take_packets(&mut self) -> Result<bool, End> {
         let taken = self.take_buffered();
         // Also what came before a packet that ends the session.
         self.session.offer();
         // Answers that were known at once.
         self.settle();
-        taken
+        Ok(match taken? {
+            Taken::All => false,
+            Taken::Subscribe => true,
+            // They may have made the room that the buffer's next packets waited for, of which nothing would tell again.
+            Taken::WhatHasRoom => self.session.has_room(),
+        })
     }
 
-    fn take_buffered(&mut self) -> Result<bool, End> {
-        let mut subscribed = false;
-        while !subscribed && self.session.has_room() {
-            let Some(raw) = self.socket.decoder.next(&mut self.socket.input) else { break };
+    fn take_buffered(&mut self) -> Result<Taken, End> {
+        while self.session.has_room() {
+            let Some(raw) = self.socket.decoder.next(&mut self.socket.input) else { return Ok(Taken::All) };
             let packet = raw.and_then(|raw| wire::parse(self.session.dialect.version, &raw)).map_err(Session::fault)?;
             self.heard = Instant::now();
-            subscribed = matches!(packet, Packet::Subscribe { .. });
+            let subscribe = matches!(packet, Packet::Subscribe { .. });
             self.session.take(packet, now_ms(), &mut self.socket.out)?;
+            if subscribe {
+                return Ok(Taken::Subscribe);
+            }
         }
-        Ok(subscribed)
+        Ok(Taken::WhatHasRoom)
     }
 
     fn settle(&mut self) {

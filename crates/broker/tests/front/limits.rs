@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use windlass_broker::{Limits, User};
 
-use crate::harness::{Bench, Client, accept, bench, bench_with, code_of, connect, identity, puback};
+use crate::harness::{Bench, Client, accept, bench, bench_with, code_of, connect, identity, puback, publish};
 
 const TOPIC: &str = "devices/a/readings";
 
@@ -84,6 +84,23 @@ async fn over_its_rate_mqtt_5_is_told_and_qos_0_is_dropped() {
     client.publish(TOPIC, b"1", Some(1)).await;
     client.publish(TOPIC, b"1", Some(2)).await;
     assert_eq!(code_of(&client.packet().await.unwrap()), 0x97);
+}
+
+#[tokio::test]
+async fn more_refusals_in_one_piece_than_may_be_open_are_all_told() {
+    let limits = Limits { readings_per_second: 1, readings_burst: 1, in_flight: 4, ..Limits::default() };
+    let mut bench = bench_with(limits).await;
+    let mut client = bench.client(5, "a").await;
+    client.publish(TOPIC, b"1", Some(1)).await;
+    accept(bench.publish().await, 1);
+    assert_eq!(code_of(&client.packet().await.unwrap()), 0);
+    let ids = 2..=30;
+    let piece: Vec<u8> = ids.clone().flat_map(|id| publish(5, 0x32, TOPIC, b"1", Some(id))).collect();
+    client.send(&piece).await;
+    for id in ids {
+        let refused = client.packet().await.unwrap();
+        assert_eq!((u16::from(refused[3]), code_of(&refused)), (id, 0x97), "{refused:02x?}");
+    }
 }
 
 #[tokio::test]
