@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use windlass_tests::{Client, Protocol, SECRET, Site, scanner, windlass};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -23,6 +23,7 @@ fn documents() -> Vec<PathBuf> {
         let files = fs::read_dir(PathBuf::from(ROOT).join(directory)).unwrap().map(|f| f.unwrap().path());
         found.extend(files.filter(|path| path.extension().is_some_and(|e| e == "md")));
     }
+    found.sort();
     found
 }
 
@@ -156,7 +157,8 @@ impl Desk {
             site.until_final(site.readings().len());
         }
         fs::create_dir(site.path("backups")).unwrap();
-        fs::write(site.path("scanners.txt"), format!("dock-7 {SECRET}\ndock-8 {SECRET}\n")).unwrap();
+        let scanners = ["dock-7", "dock-8"].map(|id| json!({ "id": id, "secret": SECRET }).to_string() + "\n");
+        fs::write(site.path("scanners.txt"), scanners.concat()).unwrap();
         let mut desk = Self { site, blanks: Vec::new() };
         // The documents tell of verifying before they tell of proving, and of looking at an export before making one.
         for line in ["windlass prove dock-7 1 --with-registration", "windlass log export tiles"] {

@@ -206,7 +206,7 @@ fn credential(line: &str) -> Result<Scanner> {
         (Some(id), secret, None) => {
             Ok(Scanner { id: DeviceId::new(id)?, secret: secret.map(str::to_owned), topic: None })
         }
-        _ => bail!("more than an id and a secret"),
+        _ => bail!("more than an id and a secret; a secret with spaces needs the JSON form"),
     }
 }
 
