@@ -230,6 +230,10 @@ const JOURNAL = ['journal', 'Windlass journal and process', 'operations.md', [
     ['sum by (outcome) (increase(windlass_reloads_total{I}[R]))', '{{outcome}}'],
     ['max(windlass_config_stale{I})', 'stale'],
   ], 'Stale: the files cannot be used and the old configuration goes on'),
+  row('HTTP and traces'),
+  lines('HTTP requests', 'reqps', [['sum by (outcome) (rate(windlass_http_requests_total{I}[R]))', '{{outcome}}']], 'Page, API, health and metrics, by what became of them'),
+  lines('Listeners of live events', 'short', [['windlass_http_event_streams{I}', '{{instance}}']], 'Open streams of server-sent events'),
+  lines('Trace spans', 'cps', [['sum by (outcome) (rate(windlass_trace_spans_total{I}[R]))', '{{outcome}}']], 'For the collector of telemetry.otlp; failed and dropped ones are gone'),
 ]];
 
 // Panels from left to right, a new line when one does not fit.

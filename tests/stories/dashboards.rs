@@ -5,6 +5,8 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::Write as _,
+    net::TcpStream,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
     thread,
@@ -219,7 +221,7 @@ fn site() -> (Site, Pool, SigningDevice) {
     let signer = format!("signer = \"http://127.0.0.1:{port}\"\naddress = \"{SUBMITTER}\"");
     site.edit_config("private_key_file = \"submitter.key\"", &signer);
     let limits = "[broker.limits]\nfailures_per_device = 3\nreadings_per_second = 20\nreadings_burst = 20\n\
-                  session_messages = 10\n[journal]\nmax_unsettled = 200\n[device]\nmailbox = 1\nidle_after = \"2s\"\n[keys]";
+                  session_messages = 10\n[telemetry]\notlp = \"http://127.0.0.1:1\"\n[journal]\nmax_unsettled = 200\n[device]\nmailbox = 1\nidle_after = \"2s\"\n[keys]";
     site.edit_config("[keys]", limits);
     site.start_node();
     let pool = Pool::start(port, site.rpc);
@@ -393,6 +395,8 @@ fn every_panel_and_every_rule_shows_what_happens() {
     let (mut site, pool, signing) = site();
     let [absent] = free_ports();
     let prometheus = Prometheus::start(&site, absent);
+    let mut listener = TcpStream::connect(("127.0.0.1", site.http)).unwrap();
+    listener.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
     let mut burst = Burst { site: &site, sent: 0, acknowledged: Vec::new() };
     // First, while there are few commits that are not slow.
     let slow = Strace::slow(site.gateway.as_ref().unwrap().id(), "fdatasync,fsync", Duration::from_millis(700));
