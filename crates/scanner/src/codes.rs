@@ -1,8 +1,10 @@
 //! What the scanners read: codes that are a pure function of seed, device and position.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use windlass_reading::check_digit;
+
+use crate::faults::{Unknown, by_name};
 
 /// An EAN-13 is twelve digits and a check digit.
 const EAN13_BODIES: u64 = 1_000_000_000_000;
@@ -66,24 +68,11 @@ impl Codes {
     }
 }
 
-/// The text names no kind of [`Codes`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownCodes(pub String);
-
-impl fmt::Display for UnknownCodes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known: Vec<_> = Codes::ALL.iter().map(|codes| codes.as_str()).collect();
-        write!(f, "unknown codes {:?}; known: {}", self.0, known.join(", "))
-    }
-}
-
-impl std::error::Error for UnknownCodes {}
-
 impl FromStr for Codes {
-    type Err = UnknownCodes;
+    type Err = Unknown;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|codes| codes.as_str() == text).ok_or_else(|| UnknownCodes(text.to_owned()))
+        by_name("kind of codes", text, &Self::ALL, Self::as_str)
     }
 }
 

@@ -1,7 +1,14 @@
 //! One scanner: connects, reads on schedule, waits for answers, and connects again when the link breaks.
 
-use std::{future, io, ops::ControlFlow, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future, io,
+    ops::ControlFlow,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use bytes::Bytes;
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
     time::{Instant, sleep, sleep_until, timeout},
@@ -9,9 +16,11 @@ use tokio::{
 
 use crate::{
     codes::mix,
+    faults::Fault,
     link::{self, Receiver, Sender, Session, Signal},
-    load::{Fault, Load, Scanner},
+    load::{Load, Qos, Scanner},
     progress::Progress,
+    raw::{self, Answer, Raw},
     report::{Entry, Tally},
     schedule::Schedule,
     window::{Message, Sent, Window},
@@ -24,11 +33,14 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How long to wait for our DISCONNECT to leave.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
-/// [`Fault::Malformed`] and [`Fault::Duplicate`] strike once in so many readings.
+/// [`Fault::Malformed`], [`Fault::Duplicate`] and [`Fault::Cut`] strike once in so many readings.
 const FAULT_EVERY: u64 = 10;
-/// Which of them, so that short runs have some and no reading has both.
+/// Which of them, so that short runs have some and no reading has two.
 const MALFORMED_AT: u64 = 1;
 const DUPLICATE_AT: u64 = 3;
+const CUT_AT: u64 = 5;
+/// How long a link may take that is to be cut.
+const CUT_WAIT: Duration = Duration::from_secs(5);
 const MALFORMED_PAYLOAD: &str = "NOTABARCODE";
 
 /// Where the run is.
@@ -61,6 +73,8 @@ enum End {
     Broken(io::Error),
     /// We dropped it on purpose.
     Dropped,
+    /// The next reading is to break off in the middle.
+    Cut,
 }
 
 pub(crate) struct Device {
@@ -79,7 +93,16 @@ pub(crate) struct Device {
     closing: bool,
     /// This link has had its reading, and there is one for each.
     served: bool,
+    /// Publishes that this link may have open.
+    window_max: usize,
+    /// Places in the window that the client library has lost on this link: with MQTT 5 it does not give back the
+    /// place of a publish that a PUBREC refused.
+    places_lost: usize,
     link_dropped: bool,
+    /// The reading that was cut last.
+    cut: Option<u64>,
+    /// Readings that it has signed.
+    signed: u64,
     tally: Tally,
 }
 
@@ -100,7 +123,11 @@ impl Device {
             stale: false,
             closing: false,
             served: false,
+            window_max: usize::from(load.in_flight),
+            places_lost: 0,
             link_dropped: false,
+            cut: None,
+            signed: 0,
             tally: Tally::default(),
             shared,
         })
@@ -122,6 +149,10 @@ impl Device {
                     }
                 }
                 (End::Dropped, _) => true,
+                (End::Cut, _) => {
+                    self.publish_half().await;
+                    true
+                }
                 (End::Broken(error), connected) => {
                     self.note_broken(&error, connected);
                     connected
@@ -146,6 +177,8 @@ impl Device {
     async fn connection(&mut self, session: Session) -> (End, bool) {
         self.stale = !self.window.is_empty();
         self.served = self.stale && self.shared.load.one_per_connection;
+        self.places_lost = 0;
+        self.window_max = usize::from(self.shared.load.in_flight);
         self.closing = false;
         let shared = Arc::clone(&self.shared);
         let Ok(permit) = shared.dialling.acquire().await else {
@@ -182,8 +215,9 @@ impl Device {
             match signal {
                 Err(_) if self.closing => return self.end_of_link(),
                 Err(error) => return End::Broken(error),
-                Ok(Signal::Connected { session_present }) => {
+                Ok(Signal::Connected { session_present, receive_max }) => {
                     permit.take();
+                    self.window_max = self.window_max.min(usize::from(receive_max.unwrap_or(u16::MAX)));
                     self.on_connected(session_present, receiver);
                 }
                 Ok(Signal::Sent(packet_id)) => {
@@ -194,6 +228,15 @@ impl Device {
                     }
                 }
                 Ok(Signal::Answered { packet_id, refusal }) => self.on_answer(packet_id, refusal),
+                Ok(Signal::Received(packet_id)) => {
+                    if let Some(message) = self.window.received(packet_id) {
+                        self.on_acknowledged(message);
+                    }
+                }
+                Ok(Signal::Completed { packet_id, known }) => {
+                    self.window.answered(packet_id);
+                    self.places_lost += usize::from(!known);
+                }
                 Ok(Signal::Closing) => return self.end_of_link(),
                 Ok(Signal::Other) => {}
             }
@@ -202,7 +245,8 @@ impl Device {
 
     /// How the link ended that we closed.
     fn end_of_link(&self) -> End {
-        if self.is_done(*self.phase.borrow()) || !self.served { End::Finished } else { End::Left }
+        let more = self.served || self.is_worn();
+        if self.is_done(*self.phase.borrow()) || !more { End::Finished } else { End::Left }
     }
 
     fn on_connected(&mut self, session_present: bool, receiver: &mut Receiver) {
@@ -212,7 +256,7 @@ impl Device {
         if session_present {
             let again = self.window.resume();
             Progress::add(&progress.redelivered, again.len() as u64);
-            receiver.redeliver(&self.topic, again);
+            receiver.redeliver(&self.topic, self.shared.load.qos, again);
         } else {
             Progress::add(&progress.resent, self.window.forget_link());
         }
@@ -232,16 +276,19 @@ impl Device {
 
     fn on_answer(&mut self, packet_id: u16, refusal: Option<String>) {
         let Some(message) = self.window.answered(packet_id) else { return };
-        if let Some(reason) = refusal {
-            self.shared.progress.record_refusal(reason, message.malformed);
-            return;
-        }
+        let Some(reason) = refusal else { return self.on_acknowledged(message) };
+        self.shared.progress.record_refusal(reason, message.malformed);
+        self.places_lost += usize::from(self.shared.load.qos == Qos::ExactlyOnce);
+    }
+
+    fn on_acknowledged(&mut self, message: Message) {
         self.shared.progress.record_ack(message.since.elapsed());
         if self.shared.load.ledger && !message.malformed {
             self.tally.ledger.push(Entry {
                 device: self.scanner.id.clone(),
-                payload: message.payload,
+                payload: message.code,
                 resent: message.resent,
+                acknowledged_at: unix_ms(),
             });
         }
     }
@@ -282,6 +329,10 @@ impl Device {
             self.hand_over(sender, phase, now)?;
         }
         if self.is_done(phase) || self.is_served() {
+            if self.places_lost >= self.window_max {
+                // The client library would not even take a DISCONNECT any more.
+                return ControlFlow::Break(self.end_of_link());
+            }
             self.closing = true;
             if !self.connected || !sender.disconnect() {
                 return ControlFlow::Break(End::Finished);
@@ -303,15 +354,20 @@ impl Device {
             return ControlFlow::Continue(());
         };
         let limit = self.limit(phase, now);
-        while self.next < limit && self.window.len() < usize::from(load.in_flight) && !self.served {
+        while self.next < limit && self.has_room() && !self.served {
             if load.has(Fault::Drop) && !self.link_dropped && self.next == self.schedule.count() / 2 {
                 self.link_dropped = true;
                 return ControlFlow::Break(End::Dropped);
+            }
+            if load.has(Fault::Cut) && self.next % FAULT_EVERY == CUT_AT && self.cut != Some(self.next) {
+                self.cut = Some(self.next);
+                return ControlFlow::Break(End::Cut);
             }
             let message = self.message(start + self.schedule.due(self.next), now);
             if !sender.publish(&self.topic, load.qos, &message.payload) {
                 return ControlFlow::Break(End::Broken(io::Error::other("send queue is full")));
             }
+            self.signed += u64::from(!message.malformed);
             self.window.hand(message);
             self.next += 1;
             self.served = load.one_per_connection;
@@ -322,18 +378,22 @@ impl Device {
     fn message(&self, due: Instant, now: Instant) -> Message {
         let load = &self.shared.load;
         let malformed = load.has(Fault::Malformed) && self.next % FAULT_EVERY == MALFORMED_AT;
+        let code =
+            if malformed { MALFORMED_PAYLOAD.to_owned() } else { load.codes.code(load.seed, self.index, self.next) };
+        let payload = match &self.scanner.signer {
+            Some(signer) if !malformed => signer.envelope(&self.scanner.id, self.signed, unix_ms(), &code).into(),
+            _ => Bytes::copy_from_slice(code.as_bytes()),
+        };
         Message {
-            payload: if malformed {
-                MALFORMED_PAYLOAD.to_owned()
-            } else {
-                load.codes.code(load.seed, self.index, self.next)
-            },
+            code,
+            payload,
             position: self.next,
             // With a link for each reading, connecting is a part of it.
             since: if load.one_per_connection || now.duration_since(due) > TIMER_SLACK { due } else { now },
             malformed,
             published: false,
             resent: false,
+            received: false,
         }
     }
 
@@ -349,7 +409,7 @@ impl Device {
     }
 
     fn can_send(&self) -> bool {
-        let room = self.window.len() < usize::from(self.shared.load.in_flight) && !self.served;
+        let room = self.has_room() && !self.served;
         let phase = *self.phase.borrow();
         let wanted = match phase {
             Phase::Drain { end, .. } => self.stale || self.next < self.limit(phase, end),
@@ -358,9 +418,37 @@ impl Device {
         self.connected && !self.window.is_resuming() && (room || self.stale) && wanted
     }
 
-    /// The reading of this link is answered, and the link still stands.
+    fn has_room(&self) -> bool {
+        self.window.len() + self.places_lost < self.window_max && !self.is_worn()
+    }
+
+    /// Half of the link's window is lost: it is time for a new one.
+    fn is_worn(&self) -> bool {
+        self.places_lost > 0 && self.places_lost * 2 >= self.window_max
+    }
+
+    /// Nothing of this link is open, it still stands, and is not to have more.
     fn is_served(&self) -> bool {
-        self.served && !self.closing && self.connected && self.window.is_empty()
+        (self.served || self.is_worn()) && !self.closing && self.connected && self.window.is_empty()
+    }
+
+    /// Connects as this scanner, sends half of the reading that comes next, and is gone.
+    async fn publish_half(&self) {
+        let load = &self.shared.load;
+        let code = load.codes.code(load.seed, self.index, self.next);
+        let half = async {
+            let _permit = self.shared.dialling.acquire().await;
+            let mut raw = Raw::open(load, &self.scanner).await?;
+            let secret = self.scanner.secret.as_deref();
+            raw.write(&raw::connect(load.protocol, &self.scanner, secret, true)).await?;
+            while raw.next().await? != Answer::Connected(true) {}
+            let publish = raw::publish(load.protocol, &self.topic, u16::MAX, code.as_bytes());
+            raw.write(publish.get(..publish.len() / 2).unwrap_or_default()).await
+        };
+        match timeout(CUT_WAIT, half).await.map_err(io::Error::from).flatten() {
+            Ok(()) => Progress::add(&self.shared.progress.cut, 1),
+            Err(error) => self.shared.progress.record_connect_error(error.to_string()),
+        }
     }
 
     fn is_done(&self, phase: Phase) -> bool {
@@ -438,6 +526,12 @@ impl Device {
         self.tally.unsent = open.never_sent + due.saturating_sub(self.next);
         self.tally
     }
+}
+
+/// The wall clock, in unix milliseconds.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Sleeps until `wake`, or for ever.

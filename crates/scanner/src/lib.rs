@@ -7,17 +7,25 @@
 
 mod codes;
 mod device;
+mod faults;
+mod hostile;
 mod link;
 mod load;
 mod progress;
+mod raw;
 mod report;
 mod run;
 mod schedule;
+mod signer;
+pub mod tls;
 mod window;
 
-pub use codes::{Codes, UnknownCodes};
-pub use load::{Fault, InvalidLoad, Load, Protocol, Qos, Scanner, UnknownFault};
+pub use codes::Codes;
+pub use faults::{Fault, Hostile, Unknown};
+pub use hostile::HostileCount;
+pub use load::{InvalidLoad, Load, Protocol, Qos, Scanner};
 pub use progress::{Progress, Snapshot};
 pub use report::{Entry, Latency, Report};
 pub use run::run;
-pub use schedule::{Pattern, UnknownPattern};
+pub use schedule::Pattern;
+pub use signer::{InvalidKey, Key, Signer};

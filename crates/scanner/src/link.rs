@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use bytes::Bytes;
 use rumqttc::v5;
 
 use crate::{
@@ -12,17 +13,21 @@ use crate::{
 /// Idle scanners ping this often.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long the broker is asked to keep a session whose link broke (MQTT 5; 3.1.1 has no such limit).
-const SESSION_EXPIRY_SECONDS: u32 = 300;
+pub(crate) const SESSION_EXPIRY_SECONDS: u32 = 300;
 
 /// Something happened on the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// CONNACK; whether the broker kept the session.
-    Connected { session_present: bool },
+    /// CONNACK; whether the broker kept the session, and how many publishes it lets be open (MQTT 5).
+    Connected { session_present: bool, receive_max: Option<u16> },
     /// A publish is on the wire; 0 at QoS 0.
     Sent(u16),
-    /// PUBACK; the reason when it is a refusal (MQTT 5, code 0x80 and above).
+    /// PUBACK, or a refusing PUBREC; the reason when it is a refusal (MQTT 5, code 0x80 and above).
     Answered { packet_id: u16, refusal: Option<String> },
+    /// PUBREC: the broker has it. The client releases it by itself.
+    Received(u16),
+    /// PUBCOMP, the end of QoS 2; false when the broker did not know the packet id (MQTT 5).
+    Completed { packet_id: u16, known: bool },
     /// Our DISCONNECT is on the wire.
     Closing,
     /// Nothing that a scanner minds.
@@ -60,12 +65,17 @@ pub(crate) fn open(load: &Load, scanner: &Scanner, session: Session) -> (Sender,
     let id = scanner.id.as_str();
     let mut network = rumqttc::NetworkOptions::new();
     network.set_tcp_nodelay(true);
+    let transport = match load.tls_of(scanner) {
+        None => rumqttc::Transport::Tcp,
+        Some(config) => rumqttc::Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(config)),
+    };
     match load.protocol {
         Protocol::V311 => {
             let mut options = rumqttc::MqttOptions::new(id, host, port);
             options
                 .set_keep_alive(KEEP_ALIVE)
                 .set_inflight(load.in_flight)
+                .set_transport(transport)
                 .set_clean_session(session == Session::Clean);
             if let Some(secret) = &scanner.secret {
                 options.set_credentials(id, secret);
@@ -80,6 +90,7 @@ pub(crate) fn open(load: &Load, scanner: &Scanner, session: Session) -> (Sender,
                 .set_keep_alive(KEEP_ALIVE)
                 .set_outgoing_inflight_upper_limit(load.in_flight)
                 .set_clean_start(session != Session::Resume)
+                .set_transport(transport)
                 .set_network_options(network);
             if session != Session::Clean {
                 options.set_session_expiry_interval(Some(SESSION_EXPIRY_SECONDS));
@@ -95,10 +106,10 @@ pub(crate) fn open(load: &Load, scanner: &Scanner, session: Session) -> (Sender,
 
 impl Sender {
     /// Queues a publish. False when the queue is full, which the scanner's own window prevents.
-    pub(crate) fn publish(&self, topic: &str, qos: Qos, payload: &str) -> bool {
+    pub(crate) fn publish(&self, topic: &str, qos: Qos, payload: &Bytes) -> bool {
         match self {
-            Self::V311(client) => client.try_publish(topic, v311_qos(qos), false, payload).is_ok(),
-            Self::V5(client) => client.try_publish(topic, v5_qos(qos), false, payload.to_owned()).is_ok(),
+            Self::V311(client) => client.try_publish(topic, v311_qos(qos), false, payload.to_vec()).is_ok(),
+            Self::V5(client) => client.try_publish(topic, v5_qos(qos), false, payload.clone()).is_ok(),
         }
     }
 
@@ -121,23 +132,29 @@ impl Receiver {
         }
     }
 
-    /// Puts publishes of the resumed session back on the wire with their packet ids and the DUP flag.
-    pub(crate) fn redeliver(&mut self, topic: &str, again: Vec<Redelivery>) {
+    /// Puts publishes of the resumed session back on the wire with their packet ids and the DUP flag, or their
+    /// releases where the broker has them.
+    pub(crate) fn redeliver(&mut self, topic: &str, qos: Qos, again: Vec<Redelivery>) {
         for Redelivery { packet_id, payload } in again {
             match self {
-                Self::V311(events) => {
-                    let mut publish = rumqttc::Publish::new(topic, rumqttc::QoS::AtLeastOnce, payload);
-                    publish.dup = true;
-                    publish.pkid = packet_id;
-                    events.pending.push_back(rumqttc::Request::Publish(publish));
-                }
-                Self::V5(events) => {
-                    let qos = v5::mqttbytes::QoS::AtLeastOnce;
-                    let mut publish = v5::mqttbytes::v5::Publish::new(topic, qos, payload, None);
-                    publish.dup = true;
-                    publish.pkid = packet_id;
-                    events.pending.push_back(v5::Request::Publish(publish));
-                }
+                Self::V311(events) => events.pending.push_back(match payload {
+                    None => rumqttc::Request::PubRel(rumqttc::PubRel::new(packet_id)),
+                    Some(payload) => {
+                        let mut publish = rumqttc::Publish::new(topic, v311_qos(qos), payload);
+                        publish.dup = true;
+                        publish.pkid = packet_id;
+                        rumqttc::Request::Publish(publish)
+                    }
+                }),
+                Self::V5(events) => events.pending.push_back(match payload {
+                    None => v5::Request::PubRel(v5::mqttbytes::v5::PubRel::new(packet_id, None)),
+                    Some(payload) => {
+                        let mut publish = v5::mqttbytes::v5::Publish::new(topic, v5_qos(qos), payload, None);
+                        publish.dup = true;
+                        publish.pkid = packet_id;
+                        v5::Request::Publish(publish)
+                    }
+                }),
             }
         }
     }
@@ -147,6 +164,7 @@ fn v311_qos(qos: Qos) -> rumqttc::QoS {
     match qos {
         Qos::AtMostOnce => rumqttc::QoS::AtMostOnce,
         Qos::AtLeastOnce => rumqttc::QoS::AtLeastOnce,
+        Qos::ExactlyOnce => rumqttc::QoS::ExactlyOnce,
     }
 }
 
@@ -154,14 +172,19 @@ fn v5_qos(qos: Qos) -> v5::mqttbytes::QoS {
     match qos {
         Qos::AtMostOnce => v5::mqttbytes::QoS::AtMostOnce,
         Qos::AtLeastOnce => v5::mqttbytes::QoS::AtLeastOnce,
+        Qos::ExactlyOnce => v5::mqttbytes::QoS::ExactlyOnce,
     }
 }
 
 fn v311_signal(event: rumqttc::Event) -> Signal {
     use rumqttc::{Event, Packet};
     match event {
-        Event::Incoming(Packet::ConnAck(ack)) => Signal::Connected { session_present: ack.session_present },
+        Event::Incoming(Packet::ConnAck(ack)) => {
+            Signal::Connected { session_present: ack.session_present, receive_max: None }
+        }
         Event::Incoming(Packet::PubAck(ack)) => Signal::Answered { packet_id: ack.pkid, refusal: None },
+        Event::Incoming(Packet::PubRec(ack)) => Signal::Received(ack.pkid),
+        Event::Incoming(Packet::PubComp(ack)) => Signal::Completed { packet_id: ack.pkid, known: true },
         Event::Outgoing(outgoing) => outgoing_signal(&outgoing),
         Event::Incoming(_) => Signal::Other,
     }
@@ -170,10 +193,20 @@ fn v311_signal(event: rumqttc::Event) -> Signal {
 fn v5_signal(event: v5::Event) -> Signal {
     use v5::{
         Event,
-        mqttbytes::v5::{Packet, PubAckReason},
+        mqttbytes::v5::{Packet, PubAckReason, PubCompReason, PubRecReason},
     };
     match event {
-        Event::Incoming(Packet::ConnAck(ack)) => Signal::Connected { session_present: ack.session_present },
+        Event::Incoming(Packet::ConnAck(ack)) => Signal::Connected {
+            session_present: ack.session_present,
+            receive_max: ack.properties.and_then(|properties| properties.receive_max),
+        },
+        Event::Incoming(Packet::PubRec(ack)) => match ack.reason {
+            PubRecReason::Success | PubRecReason::NoMatchingSubscribers => Signal::Received(ack.pkid),
+            reason => Signal::Answered { packet_id: ack.pkid, refusal: Some(format!("{reason:?}")) },
+        },
+        Event::Incoming(Packet::PubComp(ack)) => {
+            Signal::Completed { packet_id: ack.pkid, known: ack.reason == PubCompReason::Success }
+        }
         Event::Incoming(Packet::PubAck(ack)) => {
             let refusal = match ack.reason {
                 // 0x10 only adds that nobody subscribed: an acknowledgement all the same.

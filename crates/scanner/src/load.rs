@@ -1,10 +1,11 @@
 //! What to run: the scanners, their pace, the protocol and the faults.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
+use rustls::ClientConfig;
 use windlass_reading::DeviceId;
 
-use crate::{Codes, Pattern};
+use crate::{Codes, Fault, Hostile, Pattern, Signer};
 
 /// More than this per scanner is no scanner, and finer than the clock that paces it.
 const MAX_RATE_HZ: f64 = 1_000.0;
@@ -20,12 +21,16 @@ pub struct Scanner {
     pub secret: Option<String>,
     /// Where it publishes; `devices/{id}/readings` when absent.
     pub topic: Option<String>,
+    /// TLS with a certificate of its own, in place of [`Load::tls`].
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Signs its readings itself, in the `signed` format.
+    pub signer: Option<Signer>,
 }
 
 impl Scanner {
     /// A scanner without credentials on the default topic.
     pub fn new(id: DeviceId) -> Self {
-        Self { id, secret: None, topic: None }
+        Self { id, secret: None, topic: None, tls: None, signer: None }
     }
 
     /// The topic it publishes to.
@@ -40,6 +45,8 @@ impl fmt::Debug for Scanner {
             .field("id", &self.id)
             .field("secret", &self.secret.as_ref().map(|_| "redacted"))
             .field("topic", &self.topic)
+            .field("tls", &self.tls.is_some())
+            .field("signer", &self.signer)
             .finish()
     }
 }
@@ -52,6 +59,8 @@ pub enum Qos {
     /// Acknowledged.
     #[default]
     AtLeastOnce,
+    /// Acknowledged by a PUBREC, and released after it, so that a redelivery is one for certain.
+    ExactlyOnce,
 }
 
 /// The protocol level that a scanner speaks.
@@ -64,58 +73,13 @@ pub enum Protocol {
     V5,
 }
 
-/// A trouble that scanners make on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Every tenth reading is letters.
-    Malformed,
-    /// After every tenth reading the link is dropped before its acknowledgement is read, so that the same
-    /// publish goes out again (with the DUP flag and its packet id when the broker kept the session).
-    Duplicate,
-    /// Each scanner drops its link once, half way, and connects again.
-    Drop,
-}
-
-impl Fault {
-    /// Every fault, in the order of the help text.
-    pub const ALL: [Self; 3] = [Self::Malformed, Self::Duplicate, Self::Drop];
-
-    /// The name on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Duplicate => "duplicate",
-            Self::Drop => "drop",
-        }
-    }
-}
-
-/// The text names no [`Fault`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownFault(pub String);
-
-impl fmt::Display for UnknownFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known: Vec<_> = Fault::ALL.iter().map(|fault| fault.as_str()).collect();
-        write!(f, "unknown fault {:?}; known: {}", self.0, known.join(", "))
-    }
-}
-
-impl std::error::Error for UnknownFault {}
-
-impl FromStr for Fault {
-    type Err = UnknownFault;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|fault| fault.as_str() == text).ok_or_else(|| UnknownFault(text.to_owned()))
-    }
-}
-
 /// A whole load test.
 #[derive(Debug, Clone)]
 pub struct Load {
     /// `host:port`; an IPv6 address in brackets.
     pub broker: String,
+    /// TLS for scanners that have none of their own; without either they connect in the clear.
+    pub tls: Option<Arc<ClientConfig>>,
     /// The scanners, each with its own connection.
     pub scanners: Vec<Scanner>,
     /// Readings per second of each scanner, in the mean.
@@ -137,7 +101,7 @@ pub struct Load {
     /// Unacknowledged publishes that a scanner may have open; what falls due beyond waits its turn.
     pub in_flight: u16,
     /// Asks the broker to keep the session over a lost link, so that a redelivery carries the DUP flag.
-    /// Always so with [`Fault::Duplicate`] and [`Fault::Drop`].
+    /// Always so with [`Fault::Duplicate`], [`Fault::Drop`] and [`Fault::Cut`].
     pub keep_session: bool,
     /// A link for each reading: connect, publish, disconnect, as firmware does that sleeps in between.
     pub one_per_connection: bool,
@@ -145,6 +109,8 @@ pub struct Load {
     pub ledger: bool,
     /// Troubles to make.
     pub faults: Vec<Fault>,
+    /// Clients beside the scanners that mean no good, from the first reading to the last.
+    pub hostile: Vec<(Hostile, Scanner)>,
 }
 
 impl Load {
@@ -152,6 +118,7 @@ impl Load {
     pub fn new(broker: impl Into<String>, scanners: Vec<Scanner>) -> Self {
         Self {
             broker: broker.into(),
+            tls: None,
             scanners,
             rate_hz: 1.0,
             pattern: Pattern::default(),
@@ -166,6 +133,7 @@ impl Load {
             one_per_connection: false,
             ledger: true,
             faults: Vec::new(),
+            hostile: Vec::new(),
         }
     }
 
@@ -189,9 +157,10 @@ impl Load {
             problems.push("in_flight is 0: nothing could be sent".to_owned());
         }
         if self.qos == Qos::AtMostOnce && self.has(Fault::Duplicate) {
-            problems.push("fault duplicate needs QoS 1: nothing is sent again at QoS 0".to_owned());
+            problems.push("fault duplicate needs QoS 1 or 2: nothing is sent again at QoS 0".to_owned());
         }
-        let mut ids: Vec<_> = self.scanners.iter().map(|scanner| &scanner.id).collect();
+        let hostile = self.hostile.iter().filter(|(kind, _)| kind.is_admitted()).map(|(_, scanner)| scanner);
+        let mut ids: Vec<_> = self.scanners.iter().chain(hostile).map(|scanner| &scanner.id).collect();
         ids.sort();
         for pair in ids.windows(2) {
             if let [a, b] = pair
@@ -203,12 +172,17 @@ impl Load {
         problems
     }
 
+    /// The TLS of a scanner's connections.
+    pub(crate) fn tls_of(&self, scanner: &Scanner) -> Option<Arc<ClientConfig>> {
+        scanner.tls.as_ref().or(self.tls.as_ref()).map(Arc::clone)
+    }
+
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
     }
 
     pub(crate) fn keeps_session(&self) -> bool {
-        self.keep_session || self.has(Fault::Duplicate) || self.has(Fault::Drop)
+        self.keep_session || [Fault::Duplicate, Fault::Drop, Fault::Cut].iter().any(|fault| self.has(*fault))
     }
 
     /// Host and port of the broker.
@@ -281,13 +255,6 @@ mod tests {
         for bad in ["", "localhost", ":1883", "::1:1883", "a:b", "a:0", "mqtt://a:1883"] {
             assert!(Load::new(bad, vec![]).address().is_none(), "{bad}");
         }
-    }
-
-    #[test]
-    fn an_unknown_fault_is_refused_with_the_known_names() {
-        assert_eq!("drop".parse(), Ok(Fault::Drop));
-        let told = "explode".parse::<Fault>().unwrap_err().to_string();
-        assert!(told.contains("explode") && told.contains("malformed, duplicate, drop"), "{told}");
     }
 
     #[test]

@@ -1,18 +1,24 @@
 //! `windlass-scanner`: a load test with simulated barcode scanners.
 #![allow(clippy::print_stdout, reason = "a command's result belongs on standard output")]
 
+mod audit;
 mod compare;
+mod credentials;
 mod options;
 mod screen;
 
 use std::{process::ExitCode, sync::Arc};
 
+use anyhow::Result;
 use clap::Parser;
 use serde::Serialize;
 use tokio::sync::watch;
 use windlass_scanner::{Load, Progress, Report, run};
 
-use crate::options::{Command, Options};
+use crate::{
+    audit::{Audit, Witnesses},
+    options::{Command, Options},
+};
 
 /// Exit codes, as in the help text. 64 is `EX_USAGE` of sysexits.h.
 const NOT_ALL_ACKNOWLEDGED: u8 = 1;
@@ -24,9 +30,13 @@ struct Outcome<'a> {
     load: serde_json::Value,
     #[serde(flatten)]
     report: &'a Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<&'a Audit>,
 }
 
 fn main() -> ExitCode {
+    // For HTTPS; MQTT names its provider itself. It fails only when there is one already.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(error) => {
@@ -40,7 +50,13 @@ fn main() -> ExitCode {
             print!("{text}");
             ExitCode::SUCCESS
         }),
-        None => options.load().map(|load| drive(&options, load)),
+        Some(Command::Audit { ledger, api, contract, asking, json }) => audit::read_ledger(ledger)
+            .and_then(|entries| Ok((entries, asking.witnesses(api, *contract)?)))
+            .and_then(|(entries, witnesses)| audit_alone(&entries, &witnesses, *json)),
+        None => options
+            .load()
+            .and_then(|load| Ok((load, options.witnesses()?)))
+            .map(|(load, witnesses)| drive(&options, load, witnesses.as_ref())),
     };
     done.unwrap_or_else(|problem| {
         eprintln!("windlass-scanner: {problem:#}");
@@ -48,8 +64,20 @@ fn main() -> ExitCode {
     })
 }
 
+/// An audit of a ledger that an earlier run wrote.
+#[tokio::main(flavor = "current_thread")]
+async fn audit_alone(entries: &[windlass_scanner::Entry], witnesses: &Witnesses, json: bool) -> Result<ExitCode> {
+    let audit = audit::audit(entries, witnesses).await?;
+    if json {
+        println!("{}", serde_json::to_string(&audit)?);
+    } else {
+        print!("{}", audit.summary());
+    }
+    Ok(if audit.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(NOT_ALL_ACKNOWLEDGED) })
+}
+
 #[tokio::main]
-async fn drive(options: &Options, load: Load) -> ExitCode {
+async fn drive(options: &Options, load: Load, witnesses: Option<&Witnesses>) -> ExitCode {
     let progress = Arc::new(Progress::new());
     let (stop, stopped) = watch::channel(false);
     let interrupt = tokio::spawn(async move {
@@ -72,13 +100,36 @@ async fn drive(options: &Options, load: Load) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    if options.json {
-        match serde_json::to_string(&Outcome { load: asked, report: &report }) {
-            Ok(json) => println!("{json}"),
-            Err(error) => eprintln!("windlass-scanner: {error}"),
-        }
-    } else {
+    if !options.json {
         print!("{}", screen::summary(&report, &progress));
     }
-    if report.all_acknowledged() { ExitCode::SUCCESS } else { ExitCode::from(NOT_ALL_ACKNOWLEDGED) }
+    match conclude(options, &report, witnesses).await {
+        Ok(audit) => {
+            if options.json {
+                match serde_json::to_string(&Outcome { load: asked, report: &report, audit: audit.as_ref() }) {
+                    Ok(json) => println!("{json}"),
+                    Err(error) => eprintln!("windlass-scanner: {error}"),
+                }
+            } else if let Some(audit) = &audit {
+                print!("\n{}", audit.summary());
+            }
+            let clean = report.all_acknowledged() && audit.is_none_or(|audit| audit.is_clean());
+            if clean { ExitCode::SUCCESS } else { ExitCode::from(NOT_ALL_ACKNOWLEDGED) }
+        }
+        Err(problem) => {
+            eprintln!("windlass-scanner: {problem:#}");
+            ExitCode::from(NOT_ALL_ACKNOWLEDGED)
+        }
+    }
+}
+
+/// Writes the ledger and audits it, as far as that is asked for.
+async fn conclude(options: &Options, report: &Report, witnesses: Option<&Witnesses>) -> Result<Option<Audit>> {
+    if let Some(path) = &options.ledger {
+        audit::write_ledger(path, &report.ledger)?;
+    }
+    match witnesses {
+        Some(witnesses) => audit::audit(&report.ledger, witnesses).await.map(Some),
+        None => Ok(None),
+    }
 }

@@ -29,6 +29,7 @@ pub struct Progress {
     pub(crate) disconnects: AtomicU64,
     pub(crate) redelivered: AtomicU64,
     pub(crate) resent: AtomicU64,
+    pub(crate) cut: AtomicU64,
     pub(crate) malformed: AtomicU64,
     pub(crate) malformed_refused: AtomicU64,
     measured: Mutex<Measured>,
@@ -47,7 +48,7 @@ struct Measured {
 pub struct Snapshot {
     /// Readings that were on the wire; a redelivery counts no second time.
     pub published: u64,
-    /// Publishes that the broker acknowledged (QoS 1).
+    /// Publishes that the broker acknowledged (QoS 1), or said that it has (QoS 2: PUBREC).
     pub acknowledged: u64,
     /// Publishes that the broker answered with an MQTT 5 reason code of 0x80 or above.
     pub refused: u64,
@@ -61,6 +62,8 @@ pub struct Snapshot {
     pub redelivered: u64,
     /// Publishes sent again as new ones because the broker kept no session.
     pub resent: u64,
+    /// Publishes that broke off in the middle, before the same went out whole.
+    pub cut: u64,
     /// Malformed readings among `published`.
     pub malformed: u64,
     /// Malformed readings among `refused`.
@@ -81,6 +84,7 @@ impl Progress {
             disconnects: AtomicU64::new(0),
             redelivered: AtomicU64::new(0),
             resent: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
             malformed_refused: AtomicU64::new(0),
             measured: Mutex::new(Measured {
@@ -107,6 +111,7 @@ impl Progress {
             disconnects: self.disconnects.load(Relaxed),
             redelivered: self.redelivered.load(Relaxed),
             resent: self.resent.load(Relaxed),
+            cut: self.cut.load(Relaxed),
             malformed: self.malformed.load(Relaxed),
             malformed_refused: self.malformed_refused.load(Relaxed),
         }

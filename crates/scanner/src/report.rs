@@ -3,13 +3,17 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use windlass_reading::DeviceId;
 
-use crate::progress::{Progress, Snapshot};
+use crate::{
+    hostile::HostileCount,
+    progress::{Progress, Snapshot},
+};
 
 /// One acknowledged, well-formed reading.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// The scanner.
     pub device: DeviceId,
@@ -18,6 +22,8 @@ pub struct Entry {
     /// The reading was sent again as a new publish after the broker had lost the session, so the broker may
     /// rightly hold it twice.
     pub resent: bool,
+    /// When the acknowledgement came, in unix milliseconds by this machine's clock.
+    pub acknowledged_at: u64,
 }
 
 /// Acknowledgement times in milliseconds.
@@ -55,13 +61,16 @@ pub struct Report {
     /// The final counters; `connected` is 0.
     #[serde(flatten)]
     pub totals: Snapshot,
-    /// Published at QoS 1 and neither acknowledged nor refused when the wait was over. At QoS 0 always 0:
+    /// Published at QoS 1 or 2 and neither acknowledged nor refused when the wait was over. At QoS 0 always 0:
     /// nothing can be known.
     pub lost: u64,
     /// Fell due and never went on the wire (no connection, or the window stayed full).
     pub unsent: u64,
     /// Refusals by the reason that the broker gave.
     pub refusals: BTreeMap<String, u64>,
+    /// What became of the hostile clients, by their kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hostile: BTreeMap<&'static str, HostileCount>,
     /// From the first reading's due time until the last scanner had its answers.
     #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
@@ -78,6 +87,7 @@ impl Report {
             lost: tally.lost,
             unsent: tally.unsent,
             refusals: progress.refusals(),
+            hostile: BTreeMap::new(),
             elapsed,
             ledger: tally.ledger,
         }

@@ -10,6 +10,7 @@ use tokio::{
 
 use crate::{
     device::{Device, Phase, Shared},
+    hostile::{self, Enemy},
     load::{InvalidLoad, Load},
     progress::Progress,
     report::{Report, Tally},
@@ -26,8 +27,9 @@ const DIALLING: usize = 100;
 ///
 /// All scanners connect first (waited for up to 30 s), then readings fall due evenly for `load.duration`, then
 /// what is open has `load.ack_wait` to be answered. A scanner whose link breaks connects again and sends what
-/// is unacknowledged again; that counts as no new reading. `progress` must be new. When `stop` turns true, or
-/// its sender is dropped, nothing more falls due and the run ends as usual.
+/// is unacknowledged again; that counts as no new reading. Hostile clients attack while readings fall due.
+/// `progress` must be new. When `stop` turns true, or its sender is dropped, nothing more falls due and the run
+/// ends as usual.
 ///
 /// Dropping the future drops the connections without a DISCONNECT.
 ///
@@ -39,12 +41,17 @@ pub async fn run(load: Load, progress: Arc<Progress>, mut stop: watch::Receiver<
         return Err(InvalidLoad(problems));
     }
     let (duration, ack_wait, scanners) = (load.duration, load.ack_wait, load.scanners.len());
+    let enemies = load.hostile.len();
     let (phase, watched) = watch::channel(Phase::Connect);
     let dialling = Semaphore::new(DIALLING);
     let shared = Arc::new(Shared { load, progress: Arc::clone(&progress), dialling });
     let mut tasks: JoinSet<Tally> = (0..scanners)
         .filter_map(|index| Device::new(Arc::clone(&shared), index, watched.clone()))
         .map(Device::run)
+        .collect();
+    let mut attacks: JoinSet<_> = (0..enemies)
+        .filter_map(|index| Enemy::new(Arc::clone(&shared), index))
+        .map(|enemy| enemy.run(watched.clone()))
         .collect();
 
     let all_connected = async {
@@ -91,5 +98,14 @@ pub async fn run(load: Load, progress: Arc<Progress>, mut stop: watch::Receiver<
             Err(error) => tracing::error!(%error, "a scanner ended by a fault; its readings are not in the report"),
         }
     }
-    Ok(Report::new(&progress, tally, start.elapsed()))
+    let mut report = Report::new(&progress, tally, start.elapsed());
+    let mut counts = Vec::new();
+    while let Some(ended) = attacks.join_next().await {
+        match ended {
+            Ok(count) => counts.push(count),
+            Err(error) => tracing::error!(%error, "a hostile client ended by a fault; it is not in the report"),
+        }
+    }
+    report.hostile = hostile::sum(counts);
+    Ok(report)
 }

@@ -1,8 +1,11 @@
 //! When each reading falls due.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
-use crate::codes::mix;
+use crate::{
+    codes::mix,
+    faults::{Unknown, by_name},
+};
 
 /// A burst comes so often, or once in a shorter run.
 const BURST_EVERY: f64 = 10.0;
@@ -44,24 +47,11 @@ impl Pattern {
     }
 }
 
-/// The text names no [`Pattern`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownPattern(pub String);
-
-impl fmt::Display for UnknownPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known: Vec<_> = Pattern::ALL.iter().map(|pattern| pattern.as_str()).collect();
-        write!(f, "unknown pattern {:?}; known: {}", self.0, known.join(", "))
-    }
-}
-
-impl std::error::Error for UnknownPattern {}
-
 impl FromStr for Pattern {
-    type Err = UnknownPattern;
+    type Err = Unknown;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|pattern| pattern.as_str() == text).ok_or_else(|| UnknownPattern(text.to_owned()))
+        by_name("pattern", text, &Self::ALL, Self::as_str)
     }
 }
 

@@ -71,6 +71,7 @@ pub(crate) fn summary(report: &Report, progress: &Progress) -> String {
         ("malformed", totals.malformed),
         ("redelivered", totals.redelivered),
         ("sent anew", totals.resent),
+        ("cut", totals.cut),
         ("disconnects", totals.disconnects),
         ("connect errors", totals.connect_errors),
     ] {
@@ -84,6 +85,16 @@ pub(crate) fn summary(report: &Report, progress: &Progress) -> String {
     if let Some(Latency { p50_ms, p90_ms, p99_ms, max_ms }) = totals.latency {
         let times = format!("p50 {p50_ms:.2}  p90 {p90_ms:.2}  p99 {p99_ms:.2}  max {max_ms:.2} ms");
         rows.push(("acknowledgement", times));
+    }
+    for (kind, count) in &report.hostile {
+        let mut told = format!(
+            "{} clients, {} connections, {} let in, {} refused, {} ended by the broker",
+            count.clients, count.connections, count.admitted, count.refused, count.closed
+        );
+        if count.published > 0 {
+            let _ = write!(told, "; published {}, acknowledged {}", count.published, count.acknowledged);
+        }
+        rows.push((kind, told));
     }
     let mut text = String::new();
     for (name, value) in rows {

@@ -2,12 +2,16 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 /// One reading on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
-    pub(crate) payload: String,
+    /// What was read.
+    pub(crate) code: String,
+    /// What is sent of it.
+    pub(crate) payload: Bytes,
     /// Its place in the scanner's schedule.
     pub(crate) position: u64,
     /// From when the acknowledgement is timed.
@@ -17,13 +21,16 @@ pub(crate) struct Message {
     pub(crate) published: bool,
     /// Sent again as a new publish because the broker forgot the session.
     pub(crate) resent: bool,
+    /// The broker has it (PUBREC); only the handshake of QoS 2 is not at its end.
+    pub(crate) received: bool,
 }
 
 /// A reading that was on the wire under `packet_id` when the link went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Redelivery {
     pub(crate) packet_id: u16,
-    pub(crate) payload: String,
+    /// `None` when the broker has it already and only waits for its release.
+    pub(crate) payload: Option<Bytes>,
 }
 
 /// The open publishes of one scanner, oldest first.
@@ -77,6 +84,12 @@ impl Window {
         Some(sent)
     }
 
+    /// The broker has what went out under `packet_id`, and waits for its release (QoS 2). `None` when that was known.
+    pub(crate) fn received(&mut self, packet_id: u16) -> Option<Message> {
+        let (_, message) = self.on_wire.iter_mut().find(|(id, _)| *id == packet_id)?;
+        (!std::mem::replace(&mut message.received, true)).then(|| message.clone())
+    }
+
     /// The broker answered for `packet_id`.
     pub(crate) fn answered(&mut self, packet_id: u16) -> Option<Message> {
         let at = self.on_wire.iter().position(|(id, _)| *id == packet_id)?;
@@ -92,16 +105,22 @@ impl Window {
         self.resuming = self.on_wire.len();
         self.on_wire
             .iter()
-            .map(|(packet_id, message)| Redelivery { packet_id: *packet_id, payload: message.payload.clone() })
+            .map(|(packet_id, message)| Redelivery {
+                packet_id: *packet_id,
+                payload: (!message.received).then(|| message.payload.clone()),
+            })
             .collect()
     }
 
-    /// The broker knows of no session: packet ids mean nothing any more and everything open is a new publish.
-    /// Returns how many of them had been on the wire.
+    /// The broker knows of no session: packet ids mean nothing any more and everything open is a new publish, apart
+    /// from what the broker has. Returns how many of them had been on the wire.
     pub(crate) fn forget_link(&mut self) -> u64 {
         self.resuming = 0;
         let mut resent = 0;
         while let Some((_, mut message)) = self.on_wire.pop_back() {
+            if message.received {
+                continue;
+            }
             message.resent = true;
             resent += 1;
             self.handed.push_front(message);
@@ -111,7 +130,8 @@ impl Window {
 
     /// Ends the window: how many open messages were on the wire once, and how many never.
     pub(crate) fn drain(&mut self) -> Open {
-        let mut open = Open { published: self.on_wire.len() as u64, never_sent: 0 };
+        let unanswered = self.on_wire.iter().filter(|(_, message)| !message.received).count();
+        let mut open = Open { published: unanswered as u64, never_sent: 0 };
         for message in &self.handed {
             if message.published {
                 open.published += 1;
@@ -124,8 +144,8 @@ impl Window {
     }
 
     /// The payloads that were handed over and are not on the wire: to be given to a new client, in order.
-    pub(crate) fn unsent(&self) -> impl Iterator<Item = &str> {
-        self.handed.iter().map(|message| message.payload.as_str())
+    pub(crate) fn unsent(&self) -> impl Iterator<Item = &Bytes> {
+        self.handed.iter().map(|message| &message.payload)
     }
 }
 
@@ -151,12 +171,14 @@ mod tests {
 
     fn message(position: u64) -> Message {
         Message {
-            payload: position.to_string(),
+            code: position.to_string(),
+            payload: position.to_string().into(),
             position,
             since: Instant::now(),
             malformed: false,
             published: false,
             resent: false,
+            received: false,
         }
     }
 
@@ -195,7 +217,7 @@ mod tests {
         assert!(window.is_resuming());
         assert!(!window.answered(2).unwrap().resent);
         assert!(!window.is_resuming());
-        assert_eq!(window.unsent().collect::<Vec<_>>(), ["2"]);
+        assert_eq!(window.unsent().collect::<Vec<_>>(), [&Bytes::from("2")]);
     }
 
     #[test]
@@ -208,6 +230,23 @@ mod tests {
         assert!(window.sent(3).unwrap().first);
         assert!(window.answered(1).unwrap().resent);
         assert!(!window.answered(3).unwrap().resent);
+    }
+
+    #[test]
+    fn what_the_broker_has_is_released_and_not_sent_again() {
+        let mut window = window_with(3, 3);
+        assert_eq!(window.received(1).unwrap().position, 0);
+        assert_eq!(window.received(1), None);
+        let again: Vec<_> = window.resume().into_iter().map(|r| (r.packet_id, r.payload.is_some())).collect();
+        assert_eq!(again, [(1, false), (2, true), (3, true)]);
+        assert_eq!(window.answered(1).unwrap().position, 0);
+        window.received(2).unwrap();
+        // The session is gone: only the third goes out anew, and nothing else counts as lost.
+        assert_eq!(window.forget_link(), 1);
+        assert_eq!(window.drain(), Open { published: 1, never_sent: 0 });
+        let mut window = window_with(2, 2);
+        window.received(1).unwrap();
+        assert_eq!(window.drain(), Open { published: 1, never_sent: 0 });
     }
 
     #[test]

@@ -92,12 +92,17 @@ async fn drive(load: Load) -> Report {
 #[tokio::test]
 async fn every_reading_is_acknowledged_and_in_the_ledger_in_order() {
     let Some(broker) = Mosquitto::start("plain") else { return };
-    for protocol in [Protocol::V311, Protocol::V5] {
-        let load = Load { protocol, ..load(&broker.address, 5) };
+    for (protocol, qos) in [
+        (Protocol::V311, Qos::AtLeastOnce),
+        (Protocol::V5, Qos::AtLeastOnce),
+        (Protocol::V311, Qos::ExactlyOnce),
+        (Protocol::V5, Qos::ExactlyOnce),
+    ] {
+        let load = Load { protocol, qos, ..load(&broker.address, 5) };
         let codes = load.codes;
         let report = drive(load).await;
         assert!(report.all_acknowledged(), "{report:?}");
-        assert_eq!((report.totals.published, report.totals.acknowledged), (200, 200), "{protocol:?}");
+        assert_eq!((report.totals.published, report.totals.acknowledged), (200, 200), "{protocol:?} {qos:?}");
         assert!(report.totals.latency.unwrap().p50_ms > 0.0);
         let mut by_device: HashMap<String, Vec<String>> = HashMap::new();
         for entry in report.ledger {
@@ -141,24 +146,91 @@ async fn with_a_link_for_each_reading_there_are_as_many_links_as_readings() {
 #[tokio::test]
 async fn faults_redeliver_and_lose_nothing() {
     let Some(broker) = Mosquitto::start("faults") else { return };
-    let mut duplicates = Vec::new();
-    for protocol in [Protocol::V311, Protocol::V5] {
-        let faults = Fault::ALL.to_vec();
-        let report = drive(Load { protocol, faults, ..load(&broker.address, 4) }).await;
+    let mut redelivered = 0;
+    for (protocol, qos) in [(Protocol::V311, Qos::AtLeastOnce), (Protocol::V5, Qos::AtLeastOnce)] {
+        let report = drive(Load { protocol, qos, faults: Fault::ALL.to_vec(), ..load(&broker.address, 4) }).await;
         assert!(report.all_acknowledged(), "{report:?}");
         let totals = &report.totals;
         assert_eq!((totals.published, totals.acknowledged, totals.malformed), (160, 160, 16));
-        // Four of each scanner's forty are dropped before the acknowledgement is read.
+        // Four of each scanner's forty are dropped before the acknowledgement is read, and four break off.
         assert!(totals.redelivered >= 16, "{totals:?}");
-        assert_eq!((totals.resent, totals.disconnects), (0, 0));
+        assert_eq!((totals.resent, totals.disconnects, totals.cut), (0, 0, 16));
         assert_eq!(report.ledger.len(), 144);
-        // "PUBLISH from dock-0 (d1, q1, …": the broker saw the DUP flag as often as it was sent, in this run.
+        redelivered += totals.redelivered;
+        // "PUBLISH from dock-0 (d1, q1, …": the broker saw the DUP flag as often as it was sent.
         let log = fs::read_to_string(&broker.log).unwrap();
         let seen = log.lines().filter(|line| line.contains("Received PUBLISH") && line.contains("(d1, q1"));
-        duplicates.push((seen.count() as u64, totals.redelivered));
+        assert_eq!(seen.count() as u64, redelivered, "{protocol:?}");
     }
-    assert_eq!(duplicates[0].0, duplicates[0].1);
-    assert_eq!(duplicates[1].0, duplicates[0].1 + duplicates[1].1);
+}
+
+#[tokio::test]
+async fn at_qos_2_a_broker_forwards_each_reading_once_through_all_faults() {
+    let Some(broker) = Mosquitto::start("exactly") else { return };
+    for (protocol, seed) in [(Protocol::V311, 1), (Protocol::V5, 2)] {
+        let load = load(&broker.address, 4);
+        let topics: Vec<_> = load.scanners.iter().map(|s| format!("devices/{}/readings", s.id)).collect();
+        let seen = subscribe(&broker.address, &topics).await;
+        let qos = Qos::ExactlyOnce;
+        let report = drive(Load { protocol, qos, seed, faults: Fault::ALL.to_vec(), ..load }).await;
+        assert!(report.all_acknowledged(), "{protocol:?}: {report:?}");
+        let totals = &report.totals;
+        assert_eq!((totals.published, totals.acknowledged, totals.resent, totals.cut), (160, 160, 0, 16));
+        assert!(totals.redelivered >= 4, "{totals:?}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        seen.abort();
+        let mut codes = seen.seen.lock().unwrap().clone();
+        codes.retain(|code| code != "NOTABARCODE");
+        let total = codes.len();
+        codes.sort();
+        codes.dedup();
+        assert_eq!((total, codes.len()), (144, 144), "{protocol:?}");
+    }
+}
+
+/// What a subscriber has been sent.
+struct Subscriber {
+    task: tokio::task::JoinHandle<()>,
+    seen: Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+impl Subscriber {
+    fn abort(&self) {
+        self.task.abort();
+    }
+}
+
+async fn subscribe(address: &str, topics: &[String]) -> Subscriber {
+    let (host, port) = address.split_once(':').unwrap();
+    let options = rumqttc::MqttOptions::new("watcher", host, port.parse().unwrap());
+    let (client, mut events) = rumqttc::AsyncClient::new(options, 100);
+    for topic in topics {
+        client.subscribe(topic, rumqttc::QoS::ExactlyOnce).await.unwrap();
+    }
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (ready, subscribed) = tokio::sync::oneshot::channel();
+    let (mut open, mut ready) = (topics.len(), Some(ready));
+    let codes = Arc::clone(&seen);
+    let task = tokio::spawn(async move {
+        // Lives in the task, or the subscriptions would end.
+        let _client = client;
+        while let Ok(event) = events.poll().await {
+            match event {
+                rumqttc::Event::Incoming(rumqttc::Packet::SubAck(_)) => {
+                    open -= 1;
+                    if open == 0 {
+                        assert_eq!(ready.take().unwrap().send(()), Ok(()));
+                    }
+                }
+                rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) => {
+                    codes.lock().unwrap().push(String::from_utf8(publish.payload.to_vec()).unwrap());
+                }
+                _ => {}
+            }
+        }
+    });
+    subscribed.await.unwrap();
+    Subscriber { task, seen }
 }
 
 #[tokio::test]
@@ -170,11 +242,14 @@ async fn a_refusal_is_counted_by_its_reason_and_is_no_loss() {
     fs::set_permissions(&acl, private).unwrap();
     let broker = Mosquitto::start_with("refuse", &format!("acl_file {}", acl.display()));
     if let Some(broker) = &broker {
-        let report = drive(load(&broker.address, 2)).await;
-        assert!(!report.all_acknowledged());
-        assert_eq!((report.totals.published, report.totals.refused, report.lost), (80, 80, 0));
-        assert_eq!(report.refusals, [("NotAuthorized".to_owned(), 80)].into());
-        assert!(report.ledger.is_empty());
+        // At QoS 2 more are refused than a link's window has places.
+        for (qos, in_flight) in [(Qos::AtLeastOnce, 20), (Qos::ExactlyOnce, 20), (Qos::ExactlyOnce, 1)] {
+            let report = drive(Load { qos, in_flight, ..load(&broker.address, 2) }).await;
+            assert!(!report.all_acknowledged());
+            assert_eq!((report.totals.published, report.totals.refused, report.lost), (80, 80, 0), "{qos:?}");
+            assert_eq!(report.refusals, [("NotAuthorized".to_owned(), 80)].into());
+            assert!(report.ledger.is_empty());
+        }
     }
     fs::remove_file(&acl).unwrap();
 }

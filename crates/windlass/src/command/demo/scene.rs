@@ -50,7 +50,7 @@ impl Scene {
                 "\n[[devices]]\nid = \"{id}\"\nsecret = \"sha256:{hash}\"\nformat = \"gtin\"\n\
                  settlement = \"{settlement}\"\nkey = {{ custodial = {index} }}\n"
             )?;
-            scanners.push(Scanner { id, secret: Some(secret), topic: None });
+            scanners.push(Scanner { secret: Some(secret), ..Scanner::new(id) });
         }
         let config_file = directory.join("windlass.toml");
         fs::write(&config_file, text)?;
