@@ -12,6 +12,7 @@
 )]
 
 mod audit;
+mod certificates;
 mod devices;
 mod mqtt;
 mod pool;
@@ -23,6 +24,7 @@ mod strace;
 mod web;
 
 pub use audit::assert_consistent;
+pub use certificates::certificates;
 pub use devices::{Load, exact, stubborn};
 pub use mqtt::{Client, Protocol};
 pub use pool::{Fault, Moment, Of, Pool};

@@ -8,9 +8,8 @@ use std::{
     thread,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::json;
-use windlass_tests::{Program, SECRET, Site, assert_consistent, free_ports, rpc, until};
+use windlass_tests::{Program, SECRET, Site, assert_consistent, certificates, free_ports, rpc, until};
 
 const CLIENTS: [(&str, &[&str]); 4] = [
     ("mosquitto", &["mqtt", "mqtts"]),
@@ -57,7 +56,8 @@ impl Gateway {
     fn start(parties: &[Party]) -> Self {
         let devices: Vec<_> = parties.iter().map(|party| (party.id.as_str(), "anchor", "digits")).collect();
         let mut site = Site::new(&devices);
-        certificates(&site, parties);
+        let devices = parties.iter().filter(|party| party.scheme == "mqtts").map(|party| party.id.as_str());
+        certificates(&site, &devices.chain(["server"]).collect::<Vec<_>>());
         let ports = free_ports();
         let websocket = "websocket = true\n";
         let tls = "tls = { certificate = \"server.pem\", key = \"server.key\", client_ca = \"ca.pem\", \
@@ -143,25 +143,6 @@ impl Gateway {
 
 fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|e| panic!("{command:?}: {e}: run make tools"))
-}
-
-/// An authority's certificate, the server's, and one for each party that comes over TLS.
-fn certificates(site: &Site, parties: &[Party]) {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let key = KeyPair::generate().unwrap();
-    fs::write(site.path("ca.pem"), authority.self_signed(&key).unwrap().pem()).unwrap();
-    let issuer = Issuer::new(authority, key);
-    let devices = parties.iter().filter(|party| party.scheme == "mqtts").map(|party| party.id.as_str());
-    for name in devices.chain(["server"]) {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate().unwrap();
-        fs::write(site.path(&format!("{name}.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
-        fs::write(site.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
-    }
 }
 
 /// mosquitto_sub as a user who hears everything, with a secret over TLS; its lines are in `desk.log`.

@@ -3,8 +3,7 @@
 
 use std::{fs, process::Command};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent, until};
+use windlass_tests::{Client, Protocol, SECRET, Site, assert_consistent, certificates, until};
 
 fn connects(site: &Site, id: &str) -> Option<u8> {
     Client::connect(site.mqtt, Protocol::V5, id, Some((id, SECRET))).1
@@ -59,28 +58,12 @@ fn a_bad_file_keeps_the_old_state_and_raises_an_alarm() {
     assert_consistent(&site, &["1", "2"].map(|v| ("a-1".into(), v.into())));
 }
 
-/// Writes an authority's certificate with a server's and a client's to the site, named `ca`, `server` and `client`.
-fn certificates(site: &Site, client: &str) {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    fs::write(site.path("ca.pem"), authority.self_signed(&key).unwrap().pem()).unwrap();
-    let issuer = Issuer::new(authority, key);
-    for (file, name) in [("server", "gateway"), ("client", client)] {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        fs::write(site.path(&format!("{file}.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
-        fs::write(site.path(&format!("{file}.key")), key.serialize_pem()).unwrap();
-    }
-}
-
 /// mosquitto_pub over TLS; with the client certificate instead of a secret.
 fn publishes(site: &Site, authority: &str, code: &str) -> bool {
     let path = |name: &str| site.path(name).display().to_string();
     let output = Command::new("mosquitto_pub")
         .args(["-h", "localhost", "-p", &site.mqtt.to_string(), "-V", "mqttv5", "-q", "1", "-i", "m-1"])
-        .args(["--cafile", &path(authority), "--cert", &path("client.pem"), "--key", &path("client.key")])
+        .args(["--cafile", &path(authority), "--cert", &path("m-1.pem"), "--key", &path("m-1.key")])
         .args(["-t", "devices/m-1/readings", "-m", code])
         .output()
         .expect("mosquitto_pub is missing: run make tools");
@@ -90,7 +73,7 @@ fn publishes(site: &Site, authority: &str, code: &str) -> bool {
 #[test]
 fn mosquitto_comes_with_a_client_certificate_and_renewed_certificates_are_served() {
     let mut site = Site::new(&[("m-1", "anchor", "digits")]);
-    certificates(&site, "m-1");
+    certificates(&site, &["server", "m-1"]);
     let listener = format!("listen = \"127.0.0.1:{}\"\n", site.mqtt);
     let tls = "tls = { certificate = \"server.pem\", key = \"server.key\", client_ca = \"ca.pem\" }\n";
     site.edit_config(&listener, &format!("{listener}{tls}"));
@@ -100,7 +83,7 @@ fn mosquitto_comes_with_a_client_certificate_and_renewed_certificates_are_served
     site.start();
     assert!(publishes(&site, "ca.pem", "1"));
     fs::copy(site.path("ca.pem"), site.path("old-ca.pem")).unwrap();
-    certificates(&site, "m-1");
+    certificates(&site, &["server", "m-1"]);
     until("the new certificates are served", || publishes(&site, "ca.pem", "2").then_some(()));
     assert!(!publishes(&site, "old-ca.pem", "3"));
     fs::remove_file(site.path("server.key")).unwrap();
