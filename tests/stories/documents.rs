@@ -194,6 +194,8 @@ impl Desk {
             ("DIR", "tiles".to_owned()),
             ("INDEX", "0".to_owned()),
             ("127.0.0.1:1883", format!("127.0.0.1:{}", self.site.mqtt)),
+            ("127.0.0.1:9477", format!("127.0.0.1:{}", self.site.http)),
+            ("127.0.0.1:8545", format!("127.0.0.1:{}", self.site.rpc)),
             ("--seconds 30", "--seconds 1".to_owned()),
         ]
     }

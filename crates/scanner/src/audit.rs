@@ -23,9 +23,10 @@ use self::{
     chain::{Expected, Node},
 };
 
-/// Readings that were received so long before the first acknowledgement belong to its batch, or this machine's clock
-/// is ahead.
+/// Readings that were received so long before the first of the ledger may be in its batch.
 const BEFORE_MS: u64 = 600_000;
+/// Clocks are read to the second, and a reading's time is taken a moment after it.
+const CLOCK_MS: u64 = 2_000;
 /// Between two questions whether all is final.
 const POLL: Duration = Duration::from_secs(1);
 /// Problems that are told word for word.
@@ -52,7 +53,7 @@ pub(crate) struct Witnesses {
 pub(crate) struct Audit {
     /// Readings in the ledger.
     acknowledged: u64,
-    /// Readings of the ledger's devices that the gateway tells of.
+    /// Readings of the ledger that the gateway has as final.
     stored: u64,
     /// Acknowledged, and not final at the gateway.
     lost: u64,
@@ -71,11 +72,20 @@ pub(crate) struct Audit {
 /// One device in the ledger.
 #[derive(Default)]
 struct Account {
-    /// How often each code was acknowledged, and whether it may be there twice.
-    codes: HashMap<String, (u64, bool)>,
+    codes: HashMap<String, Claim>,
     /// Whether there are element strings among them.
     element_strings: bool,
     last_sequence: Option<u64>,
+}
+
+/// What the ledger says of one code.
+struct Claim {
+    /// How often it was acknowledged, less what was found.
+    times: u64,
+    /// It may be there once more.
+    resent: bool,
+    /// It was read no earlier, by this machine's clock.
+    read_at: u64,
 }
 
 /// Writes a ledger: a JSON object in each line.
@@ -104,10 +114,11 @@ pub(crate) fn read_ledger(path: &Path) -> Result<Vec<Entry>> {
 /// Waits until all is final, then compares.
 pub(crate) async fn audit(ledger: &[Entry], witnesses: &Witnesses) -> Result<Audit> {
     let mut audit = Audit { acknowledged: ledger.len() as u64, ..Audit::default() };
-    let Some(first) = ledger.iter().map(|entry| entry.acknowledged_at).min() else { return Ok(audit) };
-    let since = first.saturating_sub(BEFORE_MS);
+    let Some(first) = ledger.iter().map(|entry| entry.read_at).min() else { return Ok(audit) };
     let api = Api::new(&witnesses.api, witnesses.token.clone())?;
-    let status = api.status().await?;
+    let (status, ahead_ms) = api.status().await?;
+    let ahead_ms = ahead_ms + CLOCK_MS;
+    let since = first.saturating_sub(BEFORE_MS + ahead_ms);
     until_final(&api, since, witnesses.wait).await?;
 
     let mut expected = match &witnesses.rpc {
@@ -123,7 +134,7 @@ pub(crate) async fn audit(ledger: &[Entry], witnesses: &Witnesses) -> Result<Aud
     let mut accounts = accounts(ledger);
     let mut trouble = None;
     api.readings(since, |row| {
-        audit.take(&row, &mut accounts);
+        audit.take(&row, &mut accounts, ahead_ms);
         if let Some((expected, _)) = &mut expected
             && let Err(error) = expected.add(&row)
         {
@@ -158,9 +169,11 @@ fn accounts(ledger: &[Entry]) -> BTreeMap<String, Account> {
     for entry in ledger {
         let account = accounts.entry(entry.device.as_str().to_owned()).or_default();
         account.element_strings |= entry.payload.contains(GROUP_SEPARATOR);
-        let (times, resent) = account.codes.entry(entry.payload.clone()).or_default();
-        *times += 1;
-        *resent |= entry.resent;
+        let none = Claim { times: 0, resent: false, read_at: u64::MAX };
+        let claim = account.codes.entry(entry.payload.clone()).or_insert(none);
+        claim.times += 1;
+        claim.resent |= entry.resent;
+        claim.read_at = claim.read_at.min(entry.read_at);
     }
     accounts
 }
@@ -171,9 +184,9 @@ impl Audit {
         self.lost + self.doubled + self.holes == 0 && self.problems.is_empty()
     }
 
-    fn take(&mut self, row: &Row, accounts: &mut BTreeMap<String, Account>) {
+    /// One row; this machine's clock may be so much ahead of the gateway's.
+    fn take(&mut self, row: &Row, accounts: &mut BTreeMap<String, Account>, ahead_ms: u64) {
         let Some(account) = accounts.get_mut(&row.device) else { return };
-        self.stored += 1;
         if let Some(last) = account.last_sequence.replace(row.sequence)
             && row.sequence != last + 1
         {
@@ -183,30 +196,21 @@ impl Audit {
         if row.state != "final" {
             return;
         }
-        match account.codes.get_mut(&row.payload) {
-            Some((times @ 1.., _)) => *times -= 1,
-            Some((_, true)) => {}
-            Some((_, false)) => {
-                self.doubled += 1;
-                self.tell(format!("{} of {} is there too often", row.payload, row.device));
-            }
-            // Published without an acknowledgement, or before the run; or out of an element string.
-            None if account.element_strings => {
-                let whole = account.codes.iter().find(|(code, (times, _))| *times > 0 && is_within(&row.payload, code));
-                let whole = whole.map(|(code, _)| code.clone());
-                if let Some((times, _)) = whole.and_then(|code| account.codes.get_mut(&code)) {
-                    *times -= 1;
-                }
-            }
-            None => {}
+        let Some(claim) = account.claim(row, ahead_ms) else { return };
+        self.stored += 1;
+        if claim.times > 0 {
+            claim.times -= 1;
+        } else if !claim.resent {
+            self.doubled += 1;
+            self.tell(format!("{} of {} is there too often", row.payload, row.device));
         }
     }
 
     /// What is left in the accounts is lost.
     fn close(&mut self, accounts: BTreeMap<String, Account>) {
         for (device, account) in accounts {
-            for (code, (times, _)) in account.codes.into_iter().filter(|(_, (times, _))| *times > 0) {
-                self.lost += times;
+            for (code, claim) in account.codes.into_iter().filter(|(_, claim)| claim.times > 0) {
+                self.lost += claim.times;
                 self.tell(format!("{code} of {device} was acknowledged and is not final"));
             }
         }
@@ -249,6 +253,22 @@ impl Audit {
     }
 }
 
+impl Account {
+    /// What the ledger says of this row. `None` when nothing: it was published without an acknowledgement, or by an
+    /// earlier run.
+    fn claim(&mut self, row: &Row, ahead_ms: u64) -> Option<&mut Claim> {
+        let code = if self.codes.contains_key(&row.payload) {
+            row.payload.clone()
+        } else if self.element_strings {
+            let whole = self.codes.iter().find(|(code, claim)| claim.times > 0 && is_within(&row.payload, code));
+            whole.map(|(code, _)| code.clone())?
+        } else {
+            return None;
+        };
+        self.codes.get_mut(&code).filter(|claim| row.received_at + ahead_ms >= claim.read_at)
+    }
+}
+
 /// Whether `stored` is what a format keeps of the element string `code`: all of it in hex, or its GTIN.
 fn is_within(stored: &str, code: &str) -> bool {
     if !code.contains(GROUP_SEPARATOR) {
@@ -266,7 +286,7 @@ mod tests {
     use super::*;
 
     fn entry(device: &str, payload: &str, resent: bool) -> Entry {
-        Entry { device: DeviceId::new(device).unwrap(), payload: payload.into(), resent, acknowledged_at: 1 }
+        Entry { device: DeviceId::new(device).unwrap(), payload: payload.into(), resent, read_at: 10_000 }
     }
 
     fn row(device: &str, sequence: u64, payload: &str) -> Row {
@@ -275,6 +295,7 @@ mod tests {
             epoch: 1,
             sequence,
             observed_at: 0,
+            received_at: 10_000,
             payload: payload.into(),
             state: "final".into(),
             settlement: "anchor".into(),
@@ -287,7 +308,7 @@ mod tests {
     fn compare(ledger: &[Entry], rows: &[Row]) -> Audit {
         let mut audit = Audit::default();
         let mut accounts = accounts(ledger);
-        rows.iter().for_each(|row| audit.take(row, &mut accounts));
+        rows.iter().for_each(|row| audit.take(row, &mut accounts, 0));
         audit.close(accounts);
         audit
     }
@@ -302,6 +323,10 @@ mod tests {
         assert!(compare(&ledger, &[&good[..], &[row("a", 10, "3")]].concat()).is_clean());
         let audit = compare(&ledger, &[row("a", 7, "1"), row("a", 8, "1"), row("a", 10, "2")]);
         assert_eq!((audit.lost, audit.doubled, audit.holes), (1, 1, 1), "{audit:?}");
+        // Of an earlier run that read the same.
+        let mut earlier = row("b", 1, "1");
+        earlier.received_at = 9_999;
+        assert_eq!(compare(&ledger[2..], &[earlier]).lost, 1);
         let mut waiting = row("b", 1, "1");
         waiting.state = "mined".into();
         assert_eq!(compare(&ledger[2..], &[waiting]).lost, 1);

@@ -282,13 +282,14 @@ impl Device {
     }
 
     fn on_acknowledged(&mut self, message: Message) {
-        self.shared.progress.record_ack(message.since.elapsed());
+        let took = message.since.elapsed();
+        self.shared.progress.record_ack(took);
         if self.shared.load.ledger && !message.malformed {
             self.tally.ledger.push(Entry {
                 device: self.scanner.id.clone(),
                 payload: message.code,
                 resent: message.resent,
-                acknowledged_at: unix_ms(),
+                read_at: unix_ms().saturating_sub(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
             });
         }
     }

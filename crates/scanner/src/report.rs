@@ -22,8 +22,8 @@ pub struct Entry {
     /// The reading was sent again as a new publish after the broker had lost the session, so the broker may
     /// rightly hold it twice.
     pub resent: bool,
-    /// When the acknowledgement came, in unix milliseconds by this machine's clock.
-    pub acknowledged_at: u64,
+    /// When it fell due or was sent, in unix milliseconds by this machine's clock: no gateway has it from before.
+    pub read_at: u64,
 }
 
 /// Acknowledgement times in milliseconds.

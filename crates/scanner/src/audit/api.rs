@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use reqwest::{StatusCode, header::LINK};
+use jiff::{Timestamp, fmt::rfc2822};
+use reqwest::{
+    Response, StatusCode,
+    header::{DATE, LINK},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::sleep;
 
@@ -36,6 +40,7 @@ pub(super) struct Row {
     pub(super) epoch: u32,
     pub(super) sequence: u64,
     pub(super) observed_at: u64,
+    pub(super) received_at: u64,
     pub(super) payload: String,
     pub(super) state: String,
     pub(super) settlement: String,
@@ -56,8 +61,13 @@ impl Api {
         Ok(Self { base: base.trim_end_matches('/').to_owned(), token, http })
     }
 
-    pub(super) async fn status(&self) -> Result<Status> {
-        Ok(self.get("/api/v1/status").await?.0)
+    /// The status, and by how many milliseconds this machine's clock is ahead of the gateway's.
+    pub(super) async fn status(&self) -> Result<(Status, u64)> {
+        let answer = self.answer("/api/v1/status").await?;
+        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let theirs = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());
+        let ahead = theirs.map_or(0, |theirs| Timestamp::now().as_millisecond() - theirs.as_millisecond());
+        Ok((answer.json().await.context("no status of a gateway")?, u64::try_from(ahead).unwrap_or(0)))
     }
 
     pub(super) async fn batch(&self, number: u64) -> Result<Batch> {
@@ -81,8 +91,16 @@ impl Api {
         Ok(())
     }
 
-    /// The answer, and where the next page is.
+    /// What is there, and where the next page is.
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<String>)> {
+        let answer = self.answer(path).await?;
+        let links = answer.headers().get(LINK).and_then(|link| link.to_str().ok());
+        let next = links.and_then(next_page);
+        Ok((answer.json().await.with_context(|| format!("{path} is something else"))?, next))
+    }
+
+    /// The answer, once the gateway has time for one.
+    async fn answer(&self, path: &str) -> Result<Response> {
         let url = format!("{}{path}", self.base);
         for _ in 0..ATTEMPTS {
             let mut request = self.http.get(&url);
@@ -91,12 +109,7 @@ impl Api {
             }
             let response = request.send().await.with_context(|| format!("cannot ask {url}"))?;
             match response.status() {
-                StatusCode::OK => {
-                    let links = response.headers().get(LINK).and_then(|link| link.to_str().ok());
-                    let next = links.and_then(next_page);
-                    let rows = response.json().await.with_context(|| format!("{url} answers something else"))?;
-                    return Ok((rows, next));
-                }
+                StatusCode::OK => return Ok(response),
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => sleep(PAUSE).await,
                 status => bail!("{url} answers {status}: {}", response.text().await.unwrap_or_default()),
             }
