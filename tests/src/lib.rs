@@ -13,6 +13,7 @@
 
 mod audit;
 mod devices;
+mod figures;
 mod mqtt;
 mod pool;
 mod program;
@@ -24,6 +25,7 @@ mod web;
 
 pub use audit::assert_consistent;
 pub use devices::{Load, exact, stubborn};
+pub use figures::{Figure, Figures};
 pub use mqtt::{Client, Protocol};
 pub use pool::{Fault, Moment, Of, Pool};
 pub use program::{Program, anvil, cpu, node_modules, resident_kib, scanner, windlass};
