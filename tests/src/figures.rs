@@ -1,9 +1,9 @@
 //! The figures that the benches measure, each with its reference run beside it, kept for `tools/bench.py`.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
@@ -97,6 +97,11 @@ impl Figures {
         fs::write(&path, text + "\n").unwrap();
         path
     }
+}
+
+/// How long a load is measured: as usual, or for `BENCH_SECONDS`, to see whether a bench works.
+pub fn measured_for(usual: Duration) -> Duration {
+    env::var("BENCH_SECONDS").map_or(usual, |text| Duration::from_secs(text.parse().expect("a number of seconds")))
 }
 
 fn earlier(path: &Path) -> Vec<Value> {

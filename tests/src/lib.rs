@@ -25,7 +25,7 @@ mod web;
 
 pub use audit::assert_consistent;
 pub use devices::{Load, exact, stubborn};
-pub use figures::{Figure, Figures};
+pub use figures::{Figure, Figures, measured_for};
 pub use mqtt::{Client, Protocol};
 pub use pool::{Fault, Moment, Of, Pool};
 pub use program::{Program, anvil, cpu, node_modules, resident_kib, scanner, windlass};

@@ -43,7 +43,7 @@ fn tree(pairs: &mut Pairs) {
     let named = Named {
         name: "Merkle tree of 10,000 leaves",
         reference: "keccak256 of 64 bytes, 10,000 times",
-        conditions: "sorted leaves, every inner node kept",
+        conditions: "sorting included",
     };
     let leaves: Vec<B256> = (0..LEAVES).map(|n| keccak256(n.to_be_bytes())).collect();
     pairs.measure(
