@@ -40,21 +40,33 @@ type Scenario = (&'static str, fn(&mut Run));
 const SCENARIOS: [Scenario; 8] = [
     ("article", |run| run.reference = Some(article::run())),
     ("anchor", |run| {
-        throughput::run(run, Shape { name: "anchor", settlement: "anchor", devices: 500, rate: 20.0 });
+        throughput::run(run, Shape { name: "anchor", settlement: "anchor", devices: 500, rate: 20.0, target: "" });
     }),
     // A little above 20,000 readings per second: the rate is counted to the last acknowledgement.
     ("peak", |run| {
-        throughput::run(run, Shape { name: "peak", settlement: "anchor", devices: 1_100, rate: 20.0 });
+        throughput::run(
+            run,
+            Shape { name: "peak", settlement: "anchor", devices: 1_100, rate: 20.0, target: "; target: 20,000/s" },
+        );
     }),
     ("batch", |run| {
-        throughput::run(run, Shape { name: "batch", settlement: "batch", devices: 100, rate: 10.0 });
+        throughput::run(run, Shape { name: "batch", settlement: "batch", devices: 100, rate: 10.0, target: "" });
     }),
     ("direct", |run| {
-        throughput::run(run, Shape { name: "direct", settlement: "direct", devices: 1_000, rate: 0.1 });
+        throughput::run(run, Shape { name: "direct", settlement: "direct", devices: 1_000, rate: 0.1, target: "" });
     }),
     // Many connections, and 2,000 readings per second over all of them.
     ("fleet", |run| {
-        throughput::run(run, Shape { name: "fleet", settlement: "anchor", devices: 15_000, rate: 2_000.0 / 15_000.0 });
+        throughput::run(
+            run,
+            Shape {
+                name: "fleet",
+                settlement: "anchor",
+                devices: 15_000,
+                rate: 2_000.0 / 15_000.0,
+                target: "; target: at most 400 MiB",
+            },
+        );
     }),
     ("restart", |run| restart(&mut run.figures)),
     ("standstill", |run| standstill::run(&mut run.figures)),

@@ -22,6 +22,8 @@ pub(crate) struct Shape {
     pub(crate) devices: usize,
     /// Readings per second of each device.
     pub(crate) rate: f64,
+    /// What it is measured against.
+    pub(crate) target: &'static str,
 }
 
 /// What the load came to.
@@ -45,7 +47,7 @@ struct Outcome {
 }
 
 pub(crate) fn run(run: &mut Run, shape: Shape) {
-    let Shape { name, settlement, devices, rate } = shape;
+    let Shape { name, settlement, devices, rate, .. } = shape;
     println!(
         "\n{name}: {devices} {settlement} devices x {rate:.3} readings/s for {:?}, 1-second blocks, final after 2",
         measured_for(LOAD)
@@ -115,10 +117,10 @@ fn print(outcome: &Outcome) {
 }
 
 fn record(Run { reference, figures }: &mut Run, shape: Shape, outcome: &Outcome) {
-    let Shape { name, settlement, devices, rate } = shape;
+    let Shape { name, settlement, devices, rate, target } = shape;
     let summary = &outcome.summary;
     figures.under(format!(
-        "{devices} {settlement} devices, {:.0} readings/s in all, {:?}; blocks each second, final after 2",
+        "{devices} {settlement} devices, {:.0} readings/s in all, {:?}; blocks each second, final after 2{target}",
         devices as f64 * rate,
         measured_for(LOAD)
     ));

@@ -237,7 +237,7 @@ fn files(figures: &mut Figures, tree: &Tree) {
     }
     for vector in frozen() {
         let (name, text) = (vector["name"].as_str().unwrap(), vector["file"].as_str().unwrap());
-        size(figures, &format!("proof file, {name}"), text);
+        size(figures, &format!("proof file, {}", name.trim_start_matches("good: ")), text);
     }
 }
 
