@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-rust test-contracts test-page test-deploy page lint analyse fuzz format figures idle bench-broker bench-chain bench-proof chaos gas clean
+.PHONY: help tools build demo test test-rust test-contracts test-page test-deploy page lint analyse fuzz format figures idle bench bench-baseline bench-broker bench-chain bench-proof chaos gas clean
 
 # Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
 ARGS ?=
@@ -12,6 +12,8 @@ SECONDS ?= 60
 # Of the fault matrix: how many, or which one.
 SEEDS ?=
 SEED ?=
+# Of the benches, in this order.
+AREAS ?= small proof broker chain
 WINDLASS := target/release/windlass
 
 help: ## list the targets
@@ -44,6 +46,7 @@ test-page:
 	node crates/http/web/pack.mjs --check
 
 test-deploy: tools ## unit, images, manifests: checked, and run as far as it goes without them
+	python3 -m unittest discover -s tools
 	node grafana/build.mjs --check
 	promtool check config deploy/prometheus.yml
 	promtool check config deploy/compose/prometheus.yml
@@ -85,6 +88,17 @@ figures: build ## print the figures that the documents quote
 
 idle: build ## print start-up time and idle memory of the service
 	tools/idle.sh
+
+bench: tools build ## all figures beside their reference runs in one table, checked: make bench [AREAS="small broker"]
+	for area in $(AREAS); do \
+	  rm -f "$${CARGO_TARGET_DIR:-target}/bench/$$area.json"; \
+	  cargo bench --locked -p windlass-tests --bench $$area; \
+	done
+	tools/bench.py collect
+	tools/bench.py check
+
+bench-baseline: ## make the figures of the last make bench the ones to check against
+	tools/bench.py baseline
 
 bench-broker: tools build ## print the broker's figures beside mosquitto's and rumqttd's: make bench-broker [ARGS=latency]
 	cargo bench --locked -p windlass-tests --bench broker -- $(ARGS)

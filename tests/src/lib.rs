@@ -14,6 +14,7 @@
 mod audit;
 mod certificates;
 mod devices;
+mod figures;
 mod mqtt;
 mod pool;
 mod program;
@@ -26,6 +27,7 @@ mod web;
 pub use audit::assert_consistent;
 pub use certificates::certificates;
 pub use devices::{Load, exact, stubborn};
+pub use figures::{Figure, Figures, measured_for};
 pub use mqtt::{Client, Protocol};
 pub use pool::{Fault, Moment, Of, Pool};
 pub use program::{Program, anvil, cpu, node_modules, resident_kib, scanner, windlass};

@@ -112,6 +112,12 @@ fn built(package: &str) -> PathBuf {
     if release {
         cargo.arg("--release");
     }
+    // This program's own, which cargo set when it started it: dependencies that read them would be built anew each time.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
+    }
     assert!(cargo.status().unwrap().success(), "{package} does not build");
     profile_dir.join(package)
 }

@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use windlass_tests::free_ports;
+use windlass_tests::{Figure, Figures, free_ports, measured_for};
 
 use crate::{
     beside,
@@ -40,7 +40,7 @@ struct Attack {
     answered: AtomicU64,
 }
 
-pub async fn run() {
+pub async fn run(figures: &mut Figures) {
     println!(
         "\n2,000 readings/s over {CLIENTS} clients, while {SLOW} TLS handshakes crawl and {GUESSERS} clients guess secrets"
     );
@@ -70,11 +70,14 @@ pub async fn run() {
         attack.cut.load(Relaxed),
         attack.answered.load(Relaxed)
     );
+    figures.under(format!("2,000 readings/s over {CLIENTS} clients, {:?}", measured_for(MEASURED)));
+    let name = format!("ack p99 while {SLOW} handshakes crawl and {GUESSERS} guess secrets");
+    figures.add(Figure::lower(name, "ms", attacked.millis(0.99)).beside("itself, not attacked", quiet.millis(0.99)));
 }
 
 async fn measure(peer: &Peer) -> load::Outcome {
     let streams = load::connect_all(peer.address, 0, CLIENTS, 50).await;
-    load::publish(streams, 0, PACE, WARM_UP, MEASURED).await
+    load::publish(streams, 0, PACE, WARM_UP, measured_for(MEASURED)).await
 }
 
 /// Returns when the attack is over.

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use windlass_tests::{Figure, Figures, measured_for};
+
 use crate::{
     load::{self, Outcome, Pace},
     peers::Peer,
@@ -19,16 +21,29 @@ const MEASURED: Duration = Duration::from_secs(20);
 /// Writes of one page, each followed by an fdatasync.
 const SYNCS: usize = 300;
 
-pub async fn run() {
-    println!("\nAcknowledgement latency at 2,000 readings/s over {CLIENTS} clients, QoS 1, {MEASURED:?}");
+pub async fn run(figures: &mut Figures) {
+    let measured = measured_for(MEASURED);
+    println!("\nAcknowledgement latency at 2,000 readings/s over {CLIENTS} clients, QoS 1, {measured:?}");
     heading();
-    for start in [Peer::mosquitto, || Peer::windlass(CLIENTS, "", "")] {
-        let peer = start();
-        let streams = load::connect_all(peer.address, 0, CLIENTS, 50).await;
-        print(peer.name, &load::publish(streams, 0, PACE, WARM_UP, MEASURED).await);
+    let mosquitto = steady(&Peer::mosquitto(), measured).await;
+    let windlass = steady(&Peer::windlass(CLIENTS, "", ""), measured).await;
+    figures.under(format!("2,000 readings/s over {CLIENTS} clients, QoS 1, {measured:?}"));
+    for (name, quantile) in [("ack p50 at 2,000/s", 0.5), ("ack p99 at 2,000/s", 0.99)] {
+        let figure = Figure::lower(name, "ms", windlass.millis(quantile));
+        figures.add(figure.beside("mosquitto", mosquitto.millis(quantile)));
     }
     let (p50, p99) = fdatasync();
+    figures.under(format!("{SYNCS} times"));
+    figures.add(Figure::lower("the disk's fdatasync of 4 KiB, p50", "ms", p50));
+    figures.add(Figure::lower("the disk's fdatasync of 4 KiB, p99", "ms", p99));
     println!("{:<34}{:>10}{:>10.2}{:>10.2}", "fdatasync of 4 KiB, this disk", "", p50, p99);
+}
+
+async fn steady(peer: &Peer, measured: Duration) -> Outcome {
+    let streams = load::connect_all(peer.address, 0, CLIENTS, 50).await;
+    let outcome = load::publish(streams, 0, PACE, WARM_UP, measured).await;
+    print(peer.name, &outcome);
+    outcome
 }
 
 pub fn heading() {

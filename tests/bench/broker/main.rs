@@ -1,7 +1,8 @@
 //! What the broker does beside mosquitto and stock rumqttd, on this machine and in this run. `make bench-broker`
 //!
 //! Every figure of Windlass is with an fsync of the journal before each acknowledgement; the other two keep messages in
-//! memory. Broker and load share the machine. Nothing here passes or fails: it prints. Arguments choose scenarios.
+//! memory. Broker and load share the machine. Nothing here passes or fails: it prints, and writes its figures for
+//! `tools/bench.py`. Arguments choose scenarios.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,6 +26,18 @@ mod throughput;
 use std::{future::Future, thread};
 
 use tokio::runtime::{Builder, Runtime};
+use windlass_tests::Figures;
+
+/// A name and what it measures.
+type Scenario = (&'static str, fn(&Runtime, &mut Figures));
+
+const SCENARIOS: [Scenario; 5] = [
+    ("throughput", |runtime, figures| runtime.block_on(throughput::run(figures))),
+    ("latency", |runtime, figures| runtime.block_on(latency::run(figures))),
+    ("idle", |runtime, figures| runtime.block_on(crowd::idle(figures))),
+    ("reconnect", |runtime, figures| runtime.block_on(crowd::reconnect(figures))),
+    ("hostile", |runtime, figures| runtime.block_on(hostile::run(figures))),
+];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -33,22 +46,15 @@ fn main() {
     {
         peers::run_rumqttd(port.parse().unwrap());
     }
-    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|a| a == name);
-    let runtime = runtime();
-    if wanted("throughput") {
-        runtime.block_on(throughput::run());
+    for name in &arguments {
+        assert!(SCENARIOS.iter().any(|(known, _)| known == name), "no scenario {name:?}");
     }
-    if wanted("latency") {
-        runtime.block_on(latency::run());
-    }
-    if wanted("idle") {
-        runtime.block_on(crowd::idle());
-    }
-    if wanted("reconnect") {
-        runtime.block_on(crowd::reconnect());
-    }
-    if wanted("hostile") {
-        runtime.block_on(hostile::run());
+    let (runtime, mut figures) = (runtime(), Figures::new("broker"));
+    for (name, run) in SCENARIOS {
+        if arguments.is_empty() || arguments.iter().any(|wanted| wanted == name) {
+            run(&runtime, &mut figures);
+            figures.write(env!("CARGO_TARGET_TMPDIR"));
+        }
     }
 }
 

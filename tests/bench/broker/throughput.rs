@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use windlass_tests::{Figure, Figures, measured_for};
+
 use crate::{
-    load::{self, Outcome, Pace},
+    load::{self, Pace},
     peers::Peer,
 };
 
@@ -14,44 +16,68 @@ const WINDOW: u16 = 20;
 const WARM_UP: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(8);
 
-pub async fn run() {
-    println!("Acknowledgements per second: {CLIENTS} clients x window {WINDOW}, QoS 1, MQTT 3.1.1, 13 digits");
-    println!("{:<12}{:>12}{:>10}{:>10}{:>14}", "", "acks/s", "p50 ms", "p99 ms", "CPU us/ack");
-    type Start = fn() -> Peer;
-    let starts: [Start; 3] = [Peer::mosquitto, Peer::rumqttd, || Peer::windlass(CLIENTS, "in_flight = 20", "")];
-    let mut rates: Vec<Vec<f64>> = vec![Vec::new(); starts.len()];
-    for _ in 0..ROUNDS {
-        for (start, rates) in starts.iter().zip(&mut rates) {
-            let peer = start();
-            let outcome = full_window(&peer).await;
-            rates.push(outcome.per_second());
-        }
-    }
-    let medians: Vec<f64> = rates.iter_mut().map(|r| median(r)).collect();
-    println!("ratio to mosquitto {:.2}, to rumqttd {:.2}", medians[2] / medians[0], medians[2] / medians[1]);
+type Start = fn() -> Peer;
+/// The last one is measured against the others.
+const STARTS: [Start; 3] = [Peer::mosquitto, Peer::rumqttd, || Peer::windlass(CLIENTS, "in_flight = 20", "")];
+
+/// What the rounds of one peer came to.
+#[derive(Default)]
+struct Rounds {
+    name: &'static str,
+    per_second: Vec<f64>,
+    /// Processor time for each acknowledgement.
+    cpu_us: Vec<f64>,
 }
 
-async fn full_window(peer: &Peer) -> Outcome {
+pub async fn run(figures: &mut Figures) {
+    println!("Acknowledgements per second: {CLIENTS} clients x window {WINDOW}, QoS 1, MQTT 3.1.1, 13 digits");
+    println!("{:<12}{:>12}{:>10}{:>10}{:>14}", "", "acks/s", "p50 ms", "p99 ms", "CPU us/ack");
+    let mut all: [Rounds; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        for (start, rounds) in STARTS.iter().zip(&mut all) {
+            full_window(&start(), rounds).await;
+        }
+    }
+    figures.under(format!(
+        "{CLIENTS} clients with {WINDOW} QoS 1 publishes open on each, MQTT 3.1.1, 13 digits, {:?}; median of {ROUNDS} rounds in alternation",
+        measured_for(MEASURED)
+    ));
+    let medians = all.each_mut().map(|r| (r.name, median(&mut r.per_second), median(&mut r.cpu_us)));
+    let [references @ .., (_, rate, cpu_us)] = &medians;
+    for (name, other, _) in references {
+        println!("ratio to {name} {:.2}", rate / other);
+        figures.add(Figure::higher("acknowledged, full window", "1/s", *rate).beside(*name, *other));
+    }
+    for (name, _, other) in references {
+        figures.add(Figure::lower("processor time each, full window", "us", *cpu_us).beside(*name, *other));
+    }
+}
+
+async fn full_window(peer: &Peer, rounds: &mut Rounds) {
+    let measured = measured_for(MEASURED);
     let streams = load::connect_all(peer.address, 0, CLIENTS, 50).await;
     let before = peer.cpu();
-    let outcome = load::publish(streams, 0, Pace::Window(WINDOW), WARM_UP, MEASURED).await;
+    let outcome = load::publish(streams, 0, Pace::Window(WINDOW), WARM_UP, measured).await;
     // The warm-up's acknowledgements are not counted, so its share of the time is taken off.
-    let share = MEASURED.as_secs_f64() / (MEASURED + WARM_UP).as_secs_f64();
+    let share = measured.as_secs_f64() / (measured + WARM_UP).as_secs_f64();
     let cpu = (peer.cpu() - before).mul_f64(share);
+    let cpu_us = cpu.as_secs_f64() * 1e6 / outcome.acknowledged.max(1) as f64;
     println!(
         "{:<12}{:>12.0}{:>10.1}{:>10.1}{:>14.1}{}",
         peer.name,
         outcome.per_second(),
         outcome.millis(0.5),
         outcome.millis(0.99),
-        cpu.as_secs_f64() * 1e6 / outcome.acknowledged.max(1) as f64,
+        cpu_us,
         if outcome.lost > 0 { format!("  {} connections LOST", outcome.lost) } else { String::new() }
     );
     if let (Some(site), true) = (peer.site(), outcome.lost > 0) {
         println!("{}", site.log());
         println!("{}", windlass_tests::get(site.http, "/metrics").unwrap().1);
     }
-    outcome
+    rounds.name = peer.name;
+    rounds.per_second.push(outcome.per_second());
+    rounds.cpu_us.push(cpu_us);
 }
 
 fn median(values: &mut [f64]) -> f64 {

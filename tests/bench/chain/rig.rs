@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use windlass_journal::{Listing, Sqlite};
 use windlass_tests::{SECRET, Site, scanner, until};
 
+/// As many connections as a broker takes by default.
+const USUAL_CONNECTIONS: usize = 10_000;
+
 /// A site with so many devices of one settlement.
 pub(crate) struct Rig {
     pub(crate) site: Site,
@@ -37,6 +40,9 @@ impl Rig {
         let site = Site::new(&rows);
         // The default.
         site.edit_config("max_wait = \"300ms\"", "max_wait = \"1s\"");
+        if devices > USUAL_CONNECTIONS {
+            site.edit_config("[chain]", &format!("[broker.limits]\nmax_connections = {}\n[chain]", devices + 1_000));
+        }
         let mut credentials = String::new();
         for id in &ids {
             writeln!(credentials, "{}", json!({ "id": id, "secret": SECRET })).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{env, time::Duration};
 
-use windlass_tests::rpc;
+use windlass_tests::{Figure, Figures, rpc};
 
 use crate::rig::Rig;
 
@@ -12,7 +12,7 @@ const DEVICES: usize = 500;
 /// Without `STANDSTILL_SECONDS`. 360 make 7,200,000 readings: an hour at 2,000 per second.
 const SECONDS: u64 = 60;
 
-pub(crate) fn run() {
+pub(crate) fn run(figures: &mut Figures) {
     let seconds = env::var("STANDSTILL_SECONDS").ok().map_or(SECONDS, |text| text.parse().expect("a number"));
     println!("\nstandstill: no block for {seconds} s at {RATE} readings/s of {DEVICES} devices");
     let mut rig = Rig::new("anchor", DEVICES);
@@ -22,12 +22,13 @@ pub(crate) fn run() {
     rig.site.until_ready();
     rpc(rig.site.rpc, "evm_setIntervalMining", serde_json::json!([0])).unwrap();
     println!("{:>10} {:>12} {:>12} {:>12} {:>12}", "readings", "ack p50 ms", "ack p99 ms", "memory MiB", "journal MiB");
-    let mut accepted = 0;
+    let (mut accepted, mut p99_ms, mut journal) = (0, 0f64, 0);
     for _ in 0..6 {
         let part = Duration::from_secs((seconds / 6).max(1));
         let summary = rig.load(RATE / DEVICES as f64, part).wait(|| ());
         accepted += summary.accepted;
-        let journal = std::fs::metadata(rig.site.path("data/journal.sqlite")).unwrap().len();
+        p99_ms = p99_ms.max(summary.p99_ms);
+        journal = std::fs::metadata(rig.site.path("data/journal.sqlite")).unwrap().len();
         println!(
             "{accepted:>10} {:>12.2} {:>12.2} {:>12.0} {:>12}",
             summary.p50_ms,
@@ -39,9 +40,15 @@ pub(crate) fn run() {
     let begun = std::time::Instant::now();
     rpc(rig.site.rpc, "evm_setIntervalMining", serde_json::json!([1])).unwrap();
     rig.until_all_is_final(accepted);
-    println!(
-        "all final {:.0} s after the first block, memory {:.0} MiB",
-        begun.elapsed().as_secs_f64(),
-        rig.resident_mib()
-    );
+    let (took, resident) = (begun.elapsed().as_secs_f64(), rig.resident_mib());
+    println!("all final {took:.0} s after the first block, memory {resident:.0} MiB");
+    figures.under(format!("no block for {seconds} s at {RATE} readings/s of {DEVICES} devices"));
+    for (what, unit, value) in [
+        ("ack p99, the worst sixth", "ms", p99_ms),
+        ("journal a reading", "B", journal as f64 / accepted as f64),
+        ("all final after the first block", "s", took),
+        ("resident when all is final", "MiB", resident),
+    ] {
+        figures.add(Figure::lower(format!("standstill: {what}"), unit, value));
+    }
 }

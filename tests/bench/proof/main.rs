@@ -1,4 +1,5 @@
-//! The figures of trees, proofs and signatures, on one core. `make bench-proof`.
+//! The figures of trees, proofs and signatures, on one core. `make bench-proof`. They are printed, and written for
+//! `tools/bench.py`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,6 +29,7 @@ use windlass_journal::{
 };
 use windlass_proof::{Anchored, Evidence, Tree, verify};
 use windlass_reading::{DeviceId, Domain, Draft, Format, Leaves, PublicKey, Reading, Settlement, leaf};
+use windlass_tests::{Figure, Figures};
 
 const CHAIN: u64 = 31337;
 const CONTRACT: Address = Address::repeat_byte(0xcc);
@@ -36,14 +38,17 @@ const JOURNALED: u64 = 1_000_000;
 const BATCH: u64 = 10_000;
 
 fn main() {
-    trees();
-    let tree = journaled();
-    files(&tree);
-    signatures();
+    let mut figures = Figures::new("proof");
+    figures.under("one core");
+    trees(&mut figures);
+    let tree = journaled(&mut figures);
+    files(&mut figures, &tree);
+    signatures(&mut figures);
+    figures.write(env!("CARGO_TARGET_TMPDIR"));
 }
 
-/// Runs it so often; prints median, 99th percentile and greatest, in milliseconds.
-fn measure<T>(name: &str, times: usize, mut work: impl FnMut(usize) -> T) {
+/// Runs it so often; prints median, 99th percentile and greatest, in milliseconds, and keeps the first two.
+fn measure<T>(figures: &mut Figures, name: &str, times: usize, mut work: impl FnMut(usize) -> T) {
     let mut took: Vec<f64> = (0..times)
         .map(|n| {
             let begun = Instant::now();
@@ -54,6 +59,9 @@ fn measure<T>(name: &str, times: usize, mut work: impl FnMut(usize) -> T) {
     took.sort_by(f64::total_cmp);
     let at = |share: f64| took[((times - 1) as f64 * share).round() as usize];
     println!("{name}: median {:.3} ms, p99 {:.3} ms, most {:.3} ms ({times} times)", at(0.5), at(0.99), at(1.0));
+    for (which, share) in [("median", 0.5), ("p99", 0.99)] {
+        figures.add(Figure::lower(format!("{name}, {which}"), "ms", at(share)));
+    }
 }
 
 fn device(n: u64) -> DeviceId {
@@ -74,17 +82,17 @@ fn leaf_of(reading: &Reading) -> B256 {
     leaf(reading, Domain::new(CHAIN, CONTRACT).reading(reading))
 }
 
-fn trees() {
+fn trees(figures: &mut Figures) {
     let leaves: Vec<B256> = (0..100_000u64).map(|n| keccak256(n.to_be_bytes())).collect();
-    measure("tree of 100,000 leaves", 20, |_| Tree::new(leaves.clone()).unwrap().root());
+    measure(figures, "tree of 100,000 leaves", 20, |_| Tree::new(leaves.clone()).unwrap().root());
     let readings: Vec<_> = (0..100_000).map(reading).collect();
-    measure("the same with digests and leaves of its readings", 5, |_| {
+    measure(figures, "tree of 100,000 leaves with digests and leaves of its readings", 5, |_| {
         Tree::new(readings.iter().map(leaf_of).collect()).unwrap().root()
     });
 }
 
 /// What a proof asks of the journal: the reading, its batch, the batch's readings, their tree, the path.
-fn journaled() -> Tree {
+fn journaled(figures: &mut Figures) -> Tree {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let dir = TempDir::new().unwrap();
     let journal = Sqlite::open(dir.path(), &Options::default()).unwrap();
@@ -102,7 +110,7 @@ fn journaled() -> Tree {
             tree
         })
     };
-    measure("path of one reading among a million journaled, in batches of 10,000", 100, |n| {
+    measure(figures, "path of one reading among a million journaled, in batches of 10,000", 100, |n| {
         prove((n as u64 * 7_919_311) % JOURNALED)
     });
     prove(1)
@@ -189,7 +197,7 @@ async fn settle(journal: &Sqlite, number: u64) {
 }
 
 /// A proof file out of a full batch in a busy block: its size, and how long it takes to verify.
-fn files(tree: &Tree) {
+fn files(figures: &mut Figures, tree: &Tree) {
     let anchored = Anchored {
         submitter: Address::repeat_byte(0x51),
         batch: 12,
@@ -221,13 +229,21 @@ fn files(tree: &Tree) {
         let evidence = Evidence::new(header.hash_slow(), header, bytes).unwrap();
         let file = evidence.anchor(transactions as u64 / 2, CHAIN, CONTRACT, tree, &reading(1)).unwrap();
         let text = file.to_json().unwrap();
-        println!("proof file, batch of {}, block of {transactions} transactions: {} bytes", tree.count(), text.len());
-        measure("verified offline", 200, |_| verify(text.as_bytes(), None).unwrap());
+        let name = format!("proof file, batch of {}, block of {transactions} transactions", tree.count());
+        size(figures, &name, &text);
+        measure(figures, &format!("verified offline, block of {transactions} transactions"), 200, |_| {
+            verify(text.as_bytes(), None).unwrap()
+        });
     }
     for vector in frozen() {
         let (name, text) = (vector["name"].as_str().unwrap(), vector["file"].as_str().unwrap());
-        println!("proof file, {name}: {} bytes", text.len());
+        size(figures, &format!("proof file, {}", name.trim_start_matches("good: ")), text);
     }
+}
+
+fn size(figures: &mut Figures, name: &str, text: &str) {
+    println!("{name}: {} bytes", text.len());
+    figures.add(Figure::lower(name, "B", text.len() as f64));
 }
 
 fn frozen() -> Vec<serde_json::Value> {
@@ -236,12 +252,14 @@ fn frozen() -> Vec<serde_json::Value> {
     all.into_iter().filter(|v| v["verdict"] == "verified" && v["block"].is_null()).collect()
 }
 
-fn signatures() {
+fn signatures(figures: &mut Figures) {
     let signer = PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap();
-    let rate = |name: &str, mut work: Box<dyn FnMut(B256)>| {
+    let mut rate = |name: &str, mut work: Box<dyn FnMut(B256)>| {
         let (begun, times) = (Instant::now(), 2_000u64);
         (0..times).for_each(|n| work(keccak256(n.to_be_bytes())));
-        println!("{name}: {:.0} a second", times as f64 / begun.elapsed().as_secs_f64());
+        let per_second = times as f64 / begun.elapsed().as_secs_f64();
+        println!("{name}: {per_second:.0} a second");
+        figures.add(Figure::higher(name, "1/s", per_second));
     };
     let key = signer.clone();
     rate(
