@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-rust test-contracts test-page test-deploy page lint analyse fuzz format figures idle bench bench-baseline bench-broker bench-chain bench-proof chaos gas clean
+.PHONY: help tools build demo test test-rust test-contracts test-page test-deploy page lint analyse fuzz format figures idle bench bench-baseline bench-broker bench-chain bench-proof soak chaos gas clean
 
 # Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
 ARGS ?=
@@ -11,6 +11,9 @@ TARGET ?=
 SECONDS ?= 60
 # Of the fault matrix: how many, or which one.
 SEEDS ?=
+# Of the soak: how long, and how many readings a second.
+MINUTES ?=
+RATE ?=
 SEED ?=
 # Of the benches, in this order.
 AREAS ?= small proof broker chain
@@ -108,6 +111,9 @@ bench-chain: tools build ## print the chain side's figures: make bench-chain [AR
 
 bench-proof: ## print the figures of trees, proofs and signatures
 	cargo bench --locked -p windlass-tests --bench proof
+
+soak: tools build ## load with faults for a long time, audited: make soak [MINUTES=30] [SEED=1] [RATE=2000]
+	MINUTES=$(MINUTES) SEED=$(SEED) RATE=$(RATE) cargo bench --locked -p windlass-tests --bench soak
 
 chaos: tools build ## run the seeded fault matrix: make chaos SEEDS=200, or one seed again: make chaos SEED=17
 	SEEDS=$(SEEDS) SEED=$(SEED) cargo test --release --locked -p windlass-tests --test chaos
