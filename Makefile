@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-rust test-contracts test-page test-deploy page lint analyse fuzz format figures idle bench bench-baseline bench-broker bench-chain bench-proof soak chaos gas clean
+.PHONY: help tools build demo test test-rust test-contracts test-page test-deploy page lint analyse fuzz format figures idle bench bench-baseline bench-broker bench-chain profile bench-proof soak chaos gas clean
 
 # Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
 ARGS ?=
@@ -108,6 +108,9 @@ bench-broker: tools build ## print the broker's figures beside mosquitto's and r
 
 bench-chain: tools build ## print the chain side's figures: make bench-chain [ARGS=direct]
 	cargo bench --locked -p windlass-tests --bench chain -- $(ARGS)
+
+profile: tools build ## print where the time of a reading goes: by thread, system calls, allocations
+	cargo bench --locked -p windlass-tests --bench chain -- profile
 
 bench-proof: ## print the figures of trees, proofs and signatures
 	cargo bench --locked -p windlass-tests --bench proof

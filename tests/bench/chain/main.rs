@@ -12,6 +12,7 @@
 )]
 
 mod article;
+mod profile;
 mod rig;
 mod standstill;
 mod throughput;
@@ -75,9 +76,14 @@ const SCENARIOS: [Scenario; 8] = [
 fn main() {
     let wanted: Vec<String> = env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     for name in &wanted {
-        assert!(SCENARIOS.iter().any(|(known, _)| known == name), "no scenario {name:?}");
+        let known = name == "profile" || SCENARIOS.iter().any(|(known, _)| known == name);
+        assert!(known, "no scenario {name:?}");
     }
     let mut run = Run { reference: None, figures: Figures::new("chain") };
+    // Only by its name: it takes the machine apart more than it measures.
+    if wanted == ["profile"] {
+        return profile::run();
+    }
     for (name, scenario) in SCENARIOS {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {
             scenario(&mut run);
