@@ -54,7 +54,7 @@ fn profile(rate: f64) {
 }
 
 fn accepted(rig: &Rig) -> f64 {
-    rig.site.metric("windlass_readings_accepted_total")
+    rig.site.metric("windlass_readings_accepted_total{settlement=\"anchor\"}")
 }
 
 /// Microseconds of processor time by thread name: in the program, in the kernel.
