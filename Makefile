@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-rust test-contracts test-page test-deploy page lint analyse fuzz format figures idle bench bench-baseline bench-broker bench-chain profile bench-proof soak chaos gas clean
+.PHONY: help tools build demo test test-rust test-contracts test-page test-deploy page lint analyse fuzz format figures idle bench bench-baseline bench-broker bench-chain curve profile bench-proof soak chaos gas clean
 
 # Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
 ARGS ?=
@@ -50,6 +50,7 @@ test-page:
 
 test-deploy: tools ## unit, images, manifests: checked, and run as far as it goes without them
 	python3 -m unittest discover -s tools
+	tools/plots.py --check
 	node grafana/build.mjs --check
 	promtool check config deploy/prometheus.yml
 	promtool check config deploy/compose/prometheus.yml
@@ -108,6 +109,10 @@ bench-broker: tools build ## print the broker's figures beside mosquitto's and r
 
 bench-chain: tools build ## print the chain side's figures: make bench-chain [ARGS=direct]
 	cargo bench --locked -p windlass-tests --bench chain -- $(ARGS)
+
+curve: tools build ## measure how the cost grows with devices and rate; renews docs/scaling.md
+	cargo bench --locked -p windlass-tests --bench chain -- curve
+	tools/plots.py
 
 profile: tools build ## print where the time of a reading goes: by thread, system calls, allocations
 	cargo bench --locked -p windlass-tests --bench chain -- profile
