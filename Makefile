@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-rust test-contracts test-page test-deploy page lint analyse fuzz format figures idle bench bench-baseline bench-broker bench-chain bench-proof chaos gas clean
+.PHONY: help tools build demo test test-rust test-contracts test-page test-deploy page lint analyse fuzz format figures idle bench bench-baseline bench-broker bench-chain curve profile bench-proof soak chaos gas clean
 
 # Arguments of the demo, for example: make demo ARGS="--devices 200 --rate 10 --settlement batch"
 ARGS ?=
@@ -11,6 +11,9 @@ TARGET ?=
 SECONDS ?= 60
 # Of the fault matrix: how many, or which one.
 SEEDS ?=
+# Of the soak: how long, and how many readings a second.
+MINUTES ?=
+RATE ?=
 SEED ?=
 # Of the benches, in this order.
 AREAS ?= small proof broker chain
@@ -47,6 +50,7 @@ test-page:
 
 test-deploy: tools ## unit, images, manifests: checked, and run as far as it goes without them
 	python3 -m unittest discover -s tools
+	tools/plots.py --check
 	node grafana/build.mjs --check
 	promtool check config deploy/prometheus.yml
 	promtool check config deploy/compose/prometheus.yml
@@ -106,8 +110,18 @@ bench-broker: tools build ## print the broker's figures beside mosquitto's and r
 bench-chain: tools build ## print the chain side's figures: make bench-chain [ARGS=direct]
 	cargo bench --locked -p windlass-tests --bench chain -- $(ARGS)
 
+curve: tools build ## measure how the cost grows with devices and rate; renews docs/scaling.md
+	cargo bench --locked -p windlass-tests --bench chain -- curve
+	tools/plots.py
+
+profile: tools build ## print where the time of a reading goes: by thread, system calls, allocations
+	cargo bench --locked -p windlass-tests --bench chain -- profile
+
 bench-proof: ## print the figures of trees, proofs and signatures
 	cargo bench --locked -p windlass-tests --bench proof
+
+soak: tools build ## load with faults for a long time, audited: make soak [MINUTES=30] [SEED=1] [RATE=2000]
+	MINUTES=$(MINUTES) SEED=$(SEED) RATE=$(RATE) cargo bench --locked -p windlass-tests --bench soak
 
 chaos: tools build ## run the seeded fault matrix: make chaos SEEDS=200, or one seed again: make chaos SEED=17
 	SEEDS=$(SEEDS) SEED=$(SEED) cargo test --release --locked -p windlass-tests --test chaos

@@ -7,7 +7,9 @@ use std::{
 };
 
 use serde_json::json;
-use windlass_tests::{Fault, Load, Of, Pool, Site, assert_consistent, call, free_ports, rpc, stubborn, until};
+use windlass_tests::{
+    Fault, Load, Of, Pool, Site, assert_consistent, call, contradiction, free_ports, rpc, stubborn, until,
+};
 
 use crate::seed::{DEPTH, Plan, Second};
 
@@ -164,22 +166,6 @@ fn spring(plan: &Plan, site: &Site, pool: &Pool) {
 /// Another branch of the same length takes the place of the last blocks; their transactions are not in it.
 fn reorganize(site: &Site, depth: u64) {
     rpc(site.rpc, "anvil_reorg", json!([depth, []])).unwrap();
-}
-
-/// anvil may lose the state behind its own blocks in a reorg: a transaction is in a canonical block, and its account's
-/// count is not past its nonce. Then nothing can be said about the gateway.
-fn contradiction(site: &Site) -> Option<String> {
-    let number = |value: &serde_json::Value| u64::from_str_radix(value.as_str()?.trim_start_matches("0x"), 16).ok();
-    site.rows(&["attempts"]).iter().filter(|row| row["block"] != json!(null)).find_map(|row| {
-        let at = format!("{:#x}", row["block"].as_u64()?);
-        let block = call(site.rpc, "eth_getBlockByNumber", json!([at, false]))?["result"].clone();
-        let counted = call(site.rpc, "eth_getTransactionCount", json!([row["account"], "latest"]))?["result"].clone();
-        let (count, nonce) = (number(&counted)?, row["nonce"].as_u64()?);
-        let holds = block["transactions"].as_array()?.contains(&row["tx"]);
-        (holds && count <= nonce).then(|| {
-            format!("nonce {nonce} is in canonical block {}, and the account's count is {count}", row["block"])
-        })
-    })
 }
 
 /// For whoever looks into a case that did not end: each account's first transaction that the node does not count, in the

@@ -68,7 +68,7 @@ pub(crate) enum Second {
 
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = windlass_tests::Random(seed);
         let pick = |dimension: u64, of: usize| usize::try_from(dimension % of as u64).unwrap();
         let nodes = 1 + pick(seed / 2, 2);
         let second = match random.below(3) {
@@ -106,22 +106,5 @@ impl fmt::Display for Plan {
             "{:>5}  {:<10} {nodes:<6} {:<22} {:<14} {reorg:<6}",
             self.seed, self.settlement, self.point.name, self.reply.0
         )
-    }
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same everywhere.
-pub(crate) struct Random(pub u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
     }
 }

@@ -13,26 +13,32 @@
 
 mod audit;
 mod certificates;
+mod contradiction;
 mod devices;
 mod figures;
 mod mqtt;
 mod pool;
 mod program;
 mod prometheus;
+mod random;
 mod signing;
 mod site;
+mod soak;
 mod strace;
 mod web;
 
 pub use audit::assert_consistent;
-pub use certificates::certificates;
+pub use certificates::{Authority, certificates};
+pub use contradiction::contradiction;
 pub use devices::{Load, exact, stubborn};
 pub use figures::{Figure, Figures, measured_for};
 pub use mqtt::{Client, Protocol};
 pub use pool::{Fault, Moment, Of, Pool};
 pub use program::{Program, anvil, cpu, node_modules, resident_kib, scanner, windlass};
 pub use prometheus::{Prometheus, Seen};
+pub use random::Random;
 pub use signing::{Held, SigningDevice};
 pub use site::{SECRET, SUBMITTER, Site, free_ports, until};
+pub use soak::{Blow, DEEPEST_REORG, blows, is_flat};
 pub use strace::Strace;
 pub use web::{call, get, rpc};

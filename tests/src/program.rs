@@ -108,7 +108,8 @@ fn built(package: &str) -> PathBuf {
     let profile_dir = env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
     let release = profile_dir.ends_with("release");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--locked", "--quiet", "-p", package]).current_dir(root());
+    // Always both: alone, one of them may need its dependencies built anew with fewer features.
+    cargo.args(["build", "--locked", "--quiet", "-p", "windlass", "-p", "windlass-scanner"]).current_dir(root());
     if release {
         cargo.arg("--release");
     }

@@ -264,6 +264,7 @@ impl Device {
 
     /// Counts what went on the wire; true when a fault wants the link dropped now.
     fn on_sent(&mut self, sent: Sent) -> bool {
+        self.tally.last = Some(Instant::now());
         if !sent.first {
             return false;
         }
@@ -276,12 +277,14 @@ impl Device {
 
     fn on_answer(&mut self, packet_id: u16, refusal: Option<String>) {
         let Some(message) = self.window.answered(packet_id) else { return };
+        self.tally.last = Some(Instant::now());
         let Some(reason) = refusal else { return self.on_acknowledged(message) };
         self.shared.progress.record_refusal(reason, message.malformed);
         self.places_lost += usize::from(self.shared.load.qos == Qos::ExactlyOnce);
     }
 
     fn on_acknowledged(&mut self, message: Message) {
+        self.tally.last = Some(Instant::now());
         let took = message.since.elapsed();
         self.shared.progress.record_ack(took);
         if self.shared.load.ledger && !message.malformed {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use windlass_reading::DeviceId;
 
 use crate::{
@@ -71,7 +72,8 @@ pub struct Report {
     /// What became of the hostile clients, by their kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub hostile: BTreeMap<&'static str, HostileCount>,
-    /// From the first reading's due time until the last scanner had its answers.
+    /// From the start of the clock until the last answer (at QoS 0: until the last reading was sent), or until the end
+    /// where there was none.
     #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
     /// Acknowledged well-formed readings, each device's in the order of their acknowledgements. Empty when
@@ -108,6 +110,8 @@ pub(crate) struct Tally {
     pub(crate) lost: u64,
     pub(crate) unsent: u64,
     pub(crate) ledger: Vec<Entry>,
+    /// When something was sent or answered last.
+    pub(crate) last: Option<Instant>,
 }
 
 impl Tally {
@@ -115,6 +119,7 @@ impl Tally {
         self.lost += other.lost;
         self.unsent += other.unsent;
         self.ledger.extend(other.ledger);
+        self.last = self.last.max(other.last);
     }
 }
 

@@ -98,7 +98,8 @@ pub async fn run(load: Load, progress: Arc<Progress>, mut stop: watch::Receiver<
             Err(error) => tracing::error!(%error, "a scanner ended by a fault; its readings are not in the report"),
         }
     }
-    let mut report = Report::new(&progress, tally, start.elapsed());
+    let elapsed = tally.last.unwrap_or_else(Instant::now).saturating_duration_since(start);
+    let mut report = Report::new(&progress, tally, elapsed);
     let mut counts = Vec::new();
     while let Some(ended) = attacks.join_next().await {
         match ended {

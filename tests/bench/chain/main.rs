@@ -12,6 +12,8 @@
 )]
 
 mod article;
+mod curve;
+mod profile;
 mod rig;
 mod standstill;
 mod throughput;
@@ -72,12 +74,21 @@ const SCENARIOS: [Scenario; 8] = [
     ("standstill", |run| standstill::run(&mut run.figures)),
 ];
 
+/// What runs only by its name, and leaves no figures for the table.
+const ALONE: [(&str, fn()); 2] = [("profile", profile::run), ("curve", curve::run)];
+
 fn main() {
     let wanted: Vec<String> = env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     for name in &wanted {
-        assert!(SCENARIOS.iter().any(|(known, _)| known == name), "no scenario {name:?}");
+        let known = SCENARIOS.iter().any(|(known, _)| known == name);
+        assert!(known, "no scenario {name:?}");
     }
     let mut run = Run { reference: None, figures: Figures::new("chain") };
+    if let [name] = wanted.as_slice()
+        && let Some((_, run)) = ALONE.iter().find(|(known, _)| known == name)
+    {
+        return run();
+    }
     for (name, scenario) in SCENARIOS {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {
             scenario(&mut run);

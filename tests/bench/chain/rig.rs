@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use windlass_journal::{Listing, Sqlite};
-use windlass_tests::{SECRET, Site, scanner, until};
+use windlass_tests::{SECRET, Site, cpu, scanner, until};
 
 /// As many connections as a broker takes by default.
 const USUAL_CONNECTIONS: usize = 10_000;
@@ -23,7 +23,11 @@ pub(crate) struct Rig {
 }
 
 /// Scanners at work.
-pub(crate) struct Load(Child);
+pub(crate) struct Load {
+    child: Child,
+    /// Processor time as it was last seen.
+    cpu: Duration,
+}
 
 /// What they saw.
 pub(crate) struct Summary {
@@ -31,6 +35,10 @@ pub(crate) struct Summary {
     pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
+    pub(crate) lost: usize,
+    pub(crate) unsent: usize,
+    /// What the load itself took, to within a second.
+    pub(crate) cpu: Duration,
 }
 
 impl Rig {
@@ -68,7 +76,8 @@ impl Rig {
         command.args(["--broker", &format!("127.0.0.1:{}", self.site.mqtt), "--json", "--protocol", "3"]);
         command.args(["--rate", &rate.to_string(), "--seconds", &time.as_secs().to_string()]);
         command.arg("--credentials").arg(self.site.path("credentials"));
-        Load(command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap())
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        Load { child, cpu: Duration::ZERO }
     }
 
     pub(crate) fn cpu(&self) -> Duration {
@@ -145,11 +154,12 @@ fn until_patiently(what: &str, mut done: impl FnMut() -> Option<()>) {
 impl Load {
     /// Waits for the end; `each_second` is called meanwhile.
     pub(crate) fn wait(mut self, mut each_second: impl FnMut()) -> Summary {
-        while self.0.try_wait().unwrap().is_none() {
+        while self.child.try_wait().unwrap().is_none() {
             each_second();
+            self.cpu = self.cpu.max(cpu(self.child.id()));
             thread::sleep(Duration::from_secs(1));
         }
-        let output = self.0.wait_with_output().unwrap();
+        let output = self.child.wait_with_output().unwrap();
         let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
         let number = |pointer: &str| {
             summary.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer} is not in {summary}"))
@@ -159,6 +169,9 @@ impl Load {
             per_second: number("/acknowledged") / number("/elapsed_seconds"),
             p50_ms: number("/latency/p50_ms"),
             p99_ms: number("/latency/p99_ms"),
+            lost: number("/lost") as usize,
+            unsent: number("/unsent") as usize,
+            cpu: self.cpu,
         }
     }
 }

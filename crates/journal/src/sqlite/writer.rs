@@ -1,7 +1,8 @@
 //! The writer thread: takes all that is queued, commits it with one fsync, then answers everyone.
 //!
-//! There is no artificial delay. While one commit waits for the disk the next group gathers in the queue, so the
-//! group grows with the load and a lone publish pays for one fsync only.
+//! While one commit waits for the disk the next group gathers in the queue, so the group grows with the load and a lone
+//! publish pays for one fsync only. Under load each group waits a moment for more: most of what a small group costs is
+//! the commit itself, and waking those who wait for it.
 
 use std::{
     collections::HashMap,
@@ -9,7 +10,8 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
@@ -23,6 +25,12 @@ use crate::{
 
 /// Readings and other entries after which a group is full: bounds the time that the first of them waits for the last.
 const GROUP: usize = 8_192;
+/// After a group of so many readings the next one is worth waiting for …
+const BUSY: usize = 4;
+/// … for so long, which is about what a commit takes (measured: docs/performance.md, "Where the time goes").
+const PAUSE: Duration = Duration::from_millis(1);
+/// With so many commands in the queue there is no need to wait.
+const ENOUGH: usize = 128;
 /// Prepared statements kept; more than this program has.
 const STATEMENTS: usize = 64;
 const INSERT: &str = "INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id,
@@ -101,6 +109,8 @@ pub(super) struct Writer {
     devices: Devices,
     backlog: Arc<Backlog>,
     healthy: Arc<AtomicBool>,
+    /// The last group had many readings.
+    busy: bool,
 }
 
 impl Writer {
@@ -112,7 +122,7 @@ impl Writer {
         healthy: Arc<AtomicBool>,
     ) -> Self {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Self { connection, queue, waiting, devices: Devices::default(), backlog, healthy }
+        Self { connection, queue, waiting, devices: Devices::default(), backlog, healthy, busy: false }
     }
 
     pub(super) fn run(mut self) {
@@ -127,8 +137,11 @@ impl Writer {
         }
     }
 
-    /// The next group: what is queued now, up to its bound.
+    /// The next group: what is queued now, or in a moment under load, up to its bound.
     fn gather(&mut self, first: Command) -> Vec<Command> {
+        if self.busy && self.queue.len() < ENOUGH {
+            thread::sleep(PAUSE);
+        }
         let mut weight = first.weight();
         let mut group = vec![first];
         while weight < GROUP
@@ -138,7 +151,9 @@ impl Writer {
             group.push(next);
         }
         let readings = group.iter().map(|c| if let Command::Append(entry) = c { entry.readings.len() } else { 0 });
-        self.waiting.leave(readings.sum());
+        let readings = readings.sum();
+        self.busy = readings >= BUSY;
+        self.waiting.leave(readings);
         group
     }
 

@@ -1,0 +1,69 @@
+//! What the gateway takes while it runs.
+
+use std::{
+    fs,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use windlass_tests::{get, resident_kib};
+
+use crate::scene::Scene;
+
+const EVERY: Duration = Duration::from_secs(5);
+
+/// One look.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    pub(crate) seconds: f64,
+    pub(crate) resident_mib: f64,
+    pub(crate) descriptors: usize,
+    pub(crate) threads: usize,
+    pub(crate) journal_bytes: u64,
+    pub(crate) unsettled: f64,
+}
+
+pub(crate) struct Watch {
+    pid: u32,
+    http: u16,
+    journal: std::path::PathBuf,
+    samples: Mutex<Vec<Sample>>,
+}
+
+impl Watch {
+    pub(crate) fn new(scene: &Scene) -> Self {
+        let pid = scene.site.gateway.as_ref().unwrap().id();
+        let journal = scene.site.path("data/journal.sqlite");
+        Self { pid, http: scene.site.http, journal, samples: Mutex::new(Vec::new()) }
+    }
+
+    pub(crate) fn run(&self, begun: Instant, over: &AtomicBool) {
+        while !over.load(Ordering::Relaxed) {
+            let sample = self.look(begun);
+            self.samples.lock().unwrap().push(sample);
+            thread::sleep(EVERY);
+        }
+    }
+
+    fn look(&self, begun: Instant) -> Sample {
+        let entries = |what: &str| fs::read_dir(format!("/proc/{}/{what}", self.pid)).unwrap().count();
+        let page = get(self.http, "/metrics").map(|(_, page)| page).unwrap_or_default();
+        let unsettled = page.lines().find_map(|line| line.strip_prefix("windlass_unsettled_readings "));
+        Sample {
+            seconds: begun.elapsed().as_secs_f64(),
+            resident_mib: resident_kib(self.pid) as f64 / 1_024.0,
+            descriptors: entries("fd"),
+            threads: entries("task"),
+            journal_bytes: fs::metadata(&self.journal).unwrap().len(),
+            unsettled: unsettled.and_then(|value| value.parse().ok()).unwrap_or(0.0),
+        }
+    }
+
+    pub(crate) fn samples(&self) -> Vec<Sample> {
+        self.samples.lock().unwrap().clone()
+    }
+}
