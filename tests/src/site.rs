@@ -52,7 +52,7 @@ pub struct Site {
     pub hardfork: &'static str,
     /// Seconds between two blocks.
     pub block_seconds: f64,
-    node: Option<Program>,
+    pub node: Option<Program>,
     pub gateway: Option<Program>,
 }
 

@@ -49,9 +49,8 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let over = AtomicBool::new(false);
     let plan = blows(seed, length);
+    let (site, end) = (scene.surroundings(), begun + length);
     let rounds = thread::scope(|scope| {
-        let end = begun + length;
-        let site = scene.surroundings();
         let groups: Vec<_> =
             scene::GROUPS.iter().map(|group| scope.spawn(|| scene::rounds(group, &site, rate as f64, end))).collect();
         scope.spawn(|| watch.run(begun, &over));

@@ -1,8 +1,7 @@
 //! The writer thread: takes all that is queued, commits it with one fsync, then answers everyone.
 //!
-//! While one commit waits for the disk the next group gathers in the queue, so the group grows with the load and a lone
-//! publish pays for one fsync only. Under load each group waits a moment for more: most of what a small group costs is
-//! the commit itself, and waking those who wait for it.
+//! There is no artificial delay. While one commit waits for the disk the next group gathers in the queue, so the
+//! group grows with the load and a lone publish pays for one fsync only.
 
 use std::{
     collections::HashMap,
@@ -10,8 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
@@ -25,12 +23,6 @@ use crate::{
 
 /// Readings and other entries after which a group is full: bounds the time that the first of them waits for the last.
 const GROUP: usize = 8_192;
-/// After a group of so many readings the next one is worth waiting for …
-const BUSY: usize = 4;
-/// … for so long, which is about what a commit takes (measured: docs/performance.md, "Where the time goes").
-const PAUSE: Duration = Duration::from_millis(1);
-/// With so many commands in the queue there is no need to wait.
-const ENOUGH: usize = 128;
 /// Prepared statements kept; more than this program has.
 const STATEMENTS: usize = 64;
 const INSERT: &str = "INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id,
@@ -109,8 +101,6 @@ pub(super) struct Writer {
     devices: Devices,
     backlog: Arc<Backlog>,
     healthy: Arc<AtomicBool>,
-    /// The last group had many readings.
-    busy: bool,
 }
 
 impl Writer {
@@ -122,7 +112,7 @@ impl Writer {
         healthy: Arc<AtomicBool>,
     ) -> Self {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Self { connection, queue, waiting, devices: Devices::default(), backlog, healthy, busy: false }
+        Self { connection, queue, waiting, devices: Devices::default(), backlog, healthy }
     }
 
     pub(super) fn run(mut self) {
@@ -137,11 +127,8 @@ impl Writer {
         }
     }
 
-    /// The next group: what is queued now, or in a moment under load, up to its bound.
+    /// The next group: what is queued now, up to its bound.
     fn gather(&mut self, first: Command) -> Vec<Command> {
-        if self.busy && self.queue.len() < ENOUGH {
-            thread::sleep(PAUSE);
-        }
         let mut weight = first.weight();
         let mut group = vec![first];
         while weight < GROUP
@@ -151,9 +138,7 @@ impl Writer {
             group.push(next);
         }
         let readings = group.iter().map(|c| if let Command::Append(entry) = c { entry.readings.len() } else { 0 });
-        let readings = readings.sum();
-        self.busy = readings >= BUSY;
-        self.waiting.leave(readings);
+        self.waiting.leave(readings.sum());
         group
     }
 
