@@ -7,6 +7,7 @@ use alloy::{
     sol_types::{SolCall, SolEvent},
 };
 use anyhow::{Context, Result, bail, ensure};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use windlass_contract::{Barcode, Windlass};
 use windlass_proof::Tree;
@@ -53,8 +54,7 @@ impl Node {
             let filter = json!([{ "address": contract, "topics": [E::SIGNATURE_HASH],
                 "fromBlock": format!("{first:#x}"), "toBlock": format!("{last:#x}") }]);
             for log in self.call("eth_getLogs", filter).await?.as_array().context("no logs")? {
-                let topics: Vec<B256> = serde_json::from_value(log["topics"].clone())?;
-                let data: Bytes = serde_json::from_value(log["data"].clone())?;
+                let (topics, data): (Vec<B256>, Bytes) = (field(log, "topics")?, field(log, "data")?);
                 events.push(E::decode_raw_log(topics, &data)?);
             }
         }
@@ -195,9 +195,9 @@ impl Expected {
         for (payload, hash) in &self.direct {
             let receipt = node.call("eth_getTransactionReceipt", json!([hash])).await?;
             let transaction = node.call("eth_getTransactionByHash", json!([hash])).await?;
-            let input: Option<Bytes> = serde_json::from_value(transaction["input"].clone()).ok();
+            let input: Option<Bytes> = field(&transaction, "input").ok();
             let set = input.and_then(|input| Barcode::setCall::abi_decode(&input).ok()).map(|call| call.value);
-            if receipt["status"] != "0x1" || set != U256::from_str_radix(payload, 10).ok() {
+            if receipt.get("status") != Some(&json!("0x1")) || set != U256::from_str_radix(payload, 10).ok() {
                 found.problems.push(format!("{hash} does not set {payload}"));
             } else if !seen.insert(hash) {
                 found.problems.push(format!("{hash} stands for two readings"));
@@ -216,6 +216,11 @@ fn unpack(event: &Windlass::Recorded, device: &DeviceId) -> Option<Vec<Reading>>
         return Some(vec![Reading { device: device.clone(), epoch, sequence, observed_at_ms, payload }]);
     }
     unpack_run(&event.readings, device, epoch, sequence, event.count).ok()
+}
+
+fn field<T: DeserializeOwned>(object: &Value, name: &str) -> Result<T> {
+    let value = object.get(name).with_context(|| format!("the node leaves out {name}"))?;
+    Ok(serde_json::from_value(value.clone())?)
 }
 
 fn number(value: &Value) -> Result<u64> {
