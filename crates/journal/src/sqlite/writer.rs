@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use tokio::sync::mpsc;
 use windlass_reading::DeviceId;
 
@@ -25,12 +25,8 @@ use crate::{
 const GROUP: usize = 8_192;
 /// Prepared statements kept; more than this program has.
 const STATEMENTS: usize = 64;
-/// FAIL: a failure within several rows leaves the earlier ones to [`undo`], and SQLite keeps no copy of every page for it.
-const INSERT: &str = "INSERT OR FAIL INTO readings (device, sequence, epoch, observed_at, received_at, settlement,
-     packet_id, message_id, payload, unreleased, signature) VALUES ";
-const ROW: &str = "(?,?,?,?,?,?,?,?,?,?,?)";
-/// Readings that one statement inserts at most: beginning and ending one costs about as much as two rows.
-const ROWS: usize = 8;
+const INSERT: &str = "INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id,
+     message_id, payload, unreleased, signature) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 pub(super) type After = Box<dyn FnOnce(Result<(), Error>) + Send>;
 pub(super) type Job = Box<dyn FnOnce(&Connection, &mut Effects) -> (bool, After) + Send>;
@@ -103,8 +99,6 @@ pub(super) struct Writer {
     queue: mpsc::Receiver<Command>,
     waiting: Arc<Waiting>,
     devices: Devices,
-    /// Inserts of one reading, of two, and so on.
-    inserts: Vec<String>,
     backlog: Arc<Backlog>,
     healthy: Arc<AtomicBool>,
 }
@@ -118,7 +112,7 @@ impl Writer {
         healthy: Arc<AtomicBool>,
     ) -> Self {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Self { connection, queue, waiting, devices: Devices::default(), inserts: inserts(), backlog, healthy }
+        Self { connection, queue, waiting, devices: Devices::default(), backlog, healthy }
     }
 
     pub(super) fn run(mut self) {
@@ -154,6 +148,7 @@ impl Writer {
         let mut effects = Effects::default();
         let connection = &self.connection;
         let mut begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| e.to_string());
+        let mut insert = connection.prepare_cached(INSERT);
         for command in group {
             if begun.is_ok() && connection.is_autocommit() {
                 // A full disk makes SQLite roll back by itself; anything run now would be stored on its own.
@@ -161,8 +156,9 @@ impl Writer {
             }
             match command {
                 Command::Append(entry) => {
-                    let begun = begun.clone().map_err(AppendError::Unavailable);
-                    let stored = begun.and_then(|()| self.devices.insert(connection, &self.inserts, &entry));
+                    let insert = insert.as_mut().map_err(|e| unavailable(e));
+                    let begun = begun.as_ref().map_err(|e| AppendError::Unavailable(e.clone()));
+                    let stored = begun.and(insert).and_then(|insert| self.devices.insert(connection, insert, &entry));
                     effects.backlog += if stored.is_ok() { entry.readings.len() as i64 } else { 0 };
                     answers.push(Answer::Appended(entry.reply, stored));
                 }
@@ -182,6 +178,7 @@ impl Writer {
                 Command::Close => {}
             }
         }
+        drop(insert);
         let committed = begun.and_then(|()| connection.execute_batch("COMMIT").map_err(|e| e.to_string()));
         self.healthy.store(committed.is_ok(), Ordering::Relaxed);
         match &committed {
@@ -205,31 +202,23 @@ impl Writer {
     }
 }
 
-fn inserts() -> Vec<String> {
-    (1..=ROWS).map(|rows| format!("{INSERT}{}", vec![ROW; rows].join(","))).collect()
-}
-
 impl Devices {
-    fn insert(&mut self, connection: &Connection, inserts: &[String], entry: &Append) -> Result<Stored, AppendError> {
+    fn insert(
+        &mut self,
+        connection: &Connection,
+        insert: &mut CachedStatement<'_>,
+        entry: &Append,
+    ) -> Result<Stored, AppendError> {
         let row = self.expect(connection, &entry.device, entry.sequence)?;
         let mut first = None;
-        let mut sequence = entry.sequence;
-        let mut rest = entry.readings.as_slice();
-        while !rest.is_empty() {
-            // The first goes alone: its arrival number is where taking back would begin. So does one at QoS 2, which
-            // may take its packet id over from the one before.
-            let alone = |reading: &Entry| reading.exactly_once;
-            let several = rest.iter().take(ROWS).take_while(|reading| !alone(reading)).count().max(1);
-            let (rows, others) = rest.split_at(if first.is_none() { 1 } else { several });
-            match self.insert_some(connection, inserts, (row, sequence), entry, rows) {
+        for (sequence, reading) in (entry.sequence..).zip(&entry.readings) {
+            match self.insert_one(connection, insert, (row, sequence), entry, reading) {
                 Ok(arrival) => first = first.or(Some(arrival)),
                 Err(error) => {
                     undo(connection, first);
                     return Err(error);
                 }
             }
-            sequence += rows.len() as u64;
-            rest = others;
         }
         if let Some(row) = entry.quarantine
             && let Err(error) = take_out(connection, row)
@@ -244,32 +233,32 @@ impl Devices {
         Ok(Stored { sequence: entry.sequence, arrival: stored as u64 })
     }
 
-    /// Inserts these readings of a device by one statement; gives the arrival number of the last.
-    fn insert_some(
+    fn insert_one(
         &mut self,
         connection: &Connection,
-        inserts: &[String],
+        insert: &mut CachedStatement<'_>,
         (row, sequence): (i64, u64),
         entry: &Append,
-        readings: &[Entry],
+        reading: &Entry,
     ) -> Result<i64, AppendError> {
-        if let [reading] = readings
-            && let (true, Some(packet_id)) = (reading.exactly_once, reading.packet_id)
-        {
+        if let (true, Some(packet_id)) = (reading.exactly_once, reading.packet_id) {
             self.free(connection, &entry.device, packet_id)?;
         }
-        let Some(insert) = inserts.get(readings.len() - 1) else {
-            return Err(AppendError::Unavailable("an insert of too many readings".into()));
-        };
-        let run = || {
-            let mut statement = connection.prepare_cached(insert)?;
-            let mut place = 0;
-            for (sequence, reading) in (sequence..).zip(readings) {
-                bind(&mut statement, &mut place, (row, sequence), entry, reading)?;
-            }
-            statement.raw_execute()
-        };
-        run().map(|_| connection.last_insert_rowid()).map_err(|e| unavailable(&e))
+        insert
+            .insert(params![
+                row,
+                sequence as i64,
+                entry.epoch,
+                reading.draft.observed_at_ms as i64,
+                reading.received_at_ms as i64,
+                entry.settlement.as_str(),
+                reading.packet_id,
+                reading.draft.message_id,
+                reading.draft.payload,
+                reading.exactly_once,
+                reading.draft.claim.as_ref().map(|claim| &claim.signature),
+            ])
+            .map_err(|e| unavailable(&e))
     }
 
     /// The device's row, if `sequence` is its next.
@@ -300,31 +289,6 @@ impl Devices {
         self.0.insert(device.clone(), known);
         Ok(known)
     }
-}
-
-/// Binds one row's values behind `place`.
-fn bind(
-    statement: &mut CachedStatement<'_>,
-    place: &mut usize,
-    (row, sequence): (i64, u64),
-    entry: &Append,
-    reading: &Entry,
-) -> rusqlite::Result<()> {
-    let mut next = |value: &dyn ToSql| {
-        *place += 1;
-        statement.raw_bind_parameter(*place, value)
-    };
-    next(&row)?;
-    next(&(sequence as i64))?;
-    next(&entry.epoch)?;
-    next(&(reading.draft.observed_at_ms as i64))?;
-    next(&(reading.received_at_ms as i64))?;
-    next(&entry.settlement.as_str())?;
-    next(&reading.packet_id)?;
-    next(&reading.draft.message_id)?;
-    next(&reading.draft.payload)?;
-    next(&reading.exactly_once)?;
-    next(&reading.draft.claim.as_ref().map(|claim| &claim.signature))
 }
 
 /// Takes back the readings of an append whose later one failed: they are the newest, and nobody has heard of them.
