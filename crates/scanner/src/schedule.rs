@@ -116,8 +116,8 @@ impl Schedule {
         };
         // Where in its period this scanner reads, 0..1: scanners take turns and do not all read at once.
         let phase = index as f64 / scanners.max(1) as f64;
-        // The small term keeps 0.1 × 30 from becoming 2 for want of a binary fraction.
-        let count = (seconds * rate_hz + 1e-6).floor() as u64;
+        // All whose time comes before the end. The small term keeps 0.1 × 30 from becoming 4 for want of a binary fraction.
+        let count = (seconds * rate_hz - phase - 1e-6).ceil() as u64;
         Self::Even { rate_hz, phase, count, warp }
     }
 
@@ -197,6 +197,14 @@ mod tests {
                 assert_eq!(schedule.count(), count, "{pattern:?}");
                 assert!(schedule.due(count - 1) < duration, "{pattern:?}");
             }
+        }
+    }
+
+    #[test]
+    fn scanners_that_read_less_than_once_a_run_keep_the_rate_together() {
+        for pattern in [Pattern::Steady, Pattern::Shift, Pattern::Burst] {
+            let of = |index| Schedule::new(pattern, 0.02, Duration::from_secs(20), 1, index, 500).count();
+            assert_eq!((0..500).map(of).sum::<u64>(), 200, "{pattern:?}");
         }
     }
 
