@@ -205,12 +205,14 @@ impl Connection {
     }
 
     fn take_buffered(&mut self) -> Result<Taken, End> {
+        // They are complete since the same read.
+        let (received_at_ms, now) = (now_ms(), Instant::now());
         while self.session.has_room() {
             let Some(raw) = self.socket.decoder.next(&mut self.socket.input) else { return Ok(Taken::All) };
             let packet = raw.and_then(|raw| wire::parse(self.session.dialect.version, &raw)).map_err(Session::fault)?;
-            self.heard = Instant::now();
+            self.heard = now;
             let subscribe = matches!(packet, Packet::Subscribe { .. });
-            self.session.take(packet, now_ms(), &mut self.socket.out)?;
+            self.session.take(packet, received_at_ms, &mut self.socket.out)?;
             if subscribe {
                 return Ok(Taken::Subscribe);
             }

@@ -5,6 +5,7 @@ mod convert;
 mod disk;
 mod listing;
 mod log;
+mod packed;
 mod schema;
 mod sessions;
 #[cfg(test)]

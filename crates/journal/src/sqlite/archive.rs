@@ -10,7 +10,7 @@ use std::{
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Sqlite, schema, upkeep, work};
+use super::{Sqlite, packed, schema, upkeep, work};
 use crate::Error;
 
 /// Readings of a device that stay in the journal.
@@ -18,8 +18,7 @@ const NEWEST: u32 = work::RECENT;
 /// Readings that leave in one commit: a few milliseconds of the writer's time.
 const STEP: u32 = 500;
 /// What may leave: readings that are not among their device's newest, and whose packet id is released.
-const MAY_LEAVE: &str =
-    "unreleased = 0 AND sequence <= (SELECT MAX(m.sequence) FROM readings m WHERE m.device = readings.device) - ?2";
+const MAY_LEAVE: &str = "unreleased = 0 AND sequence + more <= (SELECT MAX(m.sequence + m.more) FROM readings m WHERE m.device = readings.device) - ?2";
 
 /// What was moved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -128,7 +127,7 @@ fn fill(live: &Path, part: &Path, final_before_ms: u64) -> Result<(Vec<i64>, u64
     let missing: Option<i64> = archive
         .query_row(
             "SELECT b.id FROM batches b
-             WHERE b.count - b.released <> (SELECT COUNT(*) FROM readings WHERE batch = b.id) LIMIT 1",
+             WHERE b.count - b.released <> (SELECT COALESCE(SUM(1 + more), 0) FROM readings WHERE batch = b.id) LIMIT 1",
             [],
             |row| row.get(0),
         )
@@ -140,7 +139,7 @@ fn fill(live: &Path, part: &Path, final_before_ms: u64) -> Result<(Vec<i64>, u64
         .prepare("SELECT id FROM batches ORDER BY id")?
         .query_map([], |row| row.get(0))?
         .collect::<Result<Vec<i64>, _>>()?;
-    let readings: i64 = archive.query_row("SELECT COUNT(*) FROM readings", [], |row| row.get(0))?;
+    let readings: i64 = archive.query_row(upkeep::READINGS, [], |row| row.get(0))?;
     archive.execute_batch("DETACH live")?;
     File::open(part)
         .and_then(|f| f.sync_all())
@@ -156,11 +155,13 @@ fn leave(c: &Connection, batch: i64) -> Result<u64, Error> {
     ))?
     .execute(params![batch, NEWEST])?;
     c.execute_batch(
-        "UPDATE devices SET archived = archived + (SELECT COUNT(*) FROM leaving l JOIN readings r USING (arrival)
+        "UPDATE devices SET archived = archived + (SELECT SUM(1 + r.more) FROM leaving l JOIN readings r USING (arrival)
              WHERE r.device = devices.id)
          WHERE id IN (SELECT r.device FROM leaving l JOIN readings r USING (arrival))",
     )?;
-    let left = c.execute("DELETE FROM readings WHERE arrival IN (SELECT arrival FROM leaving)", [])?;
+    let mut delete =
+        c.prepare_cached("DELETE FROM readings WHERE arrival IN (SELECT arrival FROM leaving) RETURNING more")?;
+    let left = packed::changed(&mut delete, [])?;
     c.execute("UPDATE batches SET archived = archived + ?2 WHERE id = ?1", params![batch, left as i64])?;
-    Ok(left as u64)
+    Ok(left)
 }

@@ -2,7 +2,7 @@
 
 use alloy::primitives::{Address, B256, Bytes};
 use rusqlite::{Row, types::Type};
-use windlass_reading::{DeviceId, Format, PublicKey, Reading, Settlement};
+use windlass_reading::{DeviceId, Format, PublicKey, Settlement};
 
 use crate::{End, Error};
 
@@ -10,7 +10,7 @@ pub(super) fn corrupt(what: &str) -> Error {
     Error::Corrupt(what.to_owned())
 }
 
-fn bad(column: usize, what: &str) -> rusqlite::Error {
+pub(super) fn bad(column: usize, what: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, what.to_owned().into())
 }
 
@@ -76,15 +76,4 @@ pub(super) fn end_at(row: &Row<'_>, column: usize) -> rusqlite::Result<End> {
         2 => Ok(End::OnChain),
         _ => Err(bad(column, "not the end of a device")),
     }
-}
-
-/// A reading out of five columns from `first`: device name, epoch, sequence, observed_at, payload.
-pub(super) fn reading_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Reading> {
-    Ok(Reading {
-        device: device_at(row, first)?,
-        epoch: row.get(first + 1)?,
-        sequence: u64_at(row, first + 2)?,
-        observed_at_ms: u64_at(row, first + 3)?,
-        payload: row.get(first + 4)?,
-    })
 }

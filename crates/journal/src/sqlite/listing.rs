@@ -6,8 +6,8 @@ use windlass_reading::DeviceId;
 
 use super::{
     Sqlite,
-    convert::{address_at, hash_at, opt_bytes_at, opt_hash_at, opt_u64_at, reading_at, settlement_at, u64_at},
-    log,
+    convert::{address_at, hash_at, opt_bytes_at, opt_hash_at, opt_u64_at, settlement_at, u64_at},
+    log, packed,
     work::device_row,
 };
 use crate::{
@@ -15,8 +15,9 @@ use crate::{
     State, Totals, TransactionRow,
 };
 
-const READINGS: &str = "SELECT r.arrival, d.name, r.epoch, r.sequence, r.observed_at, r.payload, r.received_at,
-    r.settlement, r.batch, t.state, t.success, t.tx, t.block_number, t.block_hash, r.signature
+/// Columns of a row of readings: eight of `packed::READING`, then those of [`readings_of`].
+const READINGS: &str = "SELECT d.name, r.epoch, r.sequence, r.observed_at, r.packet_id, r.payload, r.more, r.rest,
+    r.arrival, r.received_at, r.settlement, r.batch, t.state, t.success, t.tx, t.block_number, t.block_hash, r.signature
     FROM readings r JOIN devices d ON d.id = r.device
     LEFT JOIN batches b ON b.id = r.batch LEFT JOIN transactions t ON t.id = b.\"transaction\"";
 const BATCHES: &str = "SELECT b.id, b.settlement, b.account, b.number, b.root, b.head, b.count - b.released,
@@ -34,9 +35,14 @@ const ATTEMPTS: &str = "SELECT a.id, t.account, t.nonce, a.hash, a.raw, a.writte
 const OF_ATTEMPT: &str = "(SELECT id FROM batches WHERE \"transaction\" = t.id)";
 const ACTS: &str = "SELECT id, at, act, subject, outcome FROM acts";
 const DEVICES: &str = "SELECT d.name, d.format, d.settlement, d.epoch, address, registered, barcode, ended, custodial,
-    d.id, MAX(COALESCE((SELECT MAX(sequence) FROM readings WHERE device = d.id), 0), archived),
+    d.id, MAX(COALESCE((SELECT sequence + more FROM readings WHERE device = d.id ORDER BY sequence DESC LIMIT 1), 0), archived),
     (SELECT received_at FROM readings WHERE device = d.id ORDER BY sequence DESC LIMIT 1)
     FROM devices d LEFT JOIN device_keys k ON k.device = d.id AND k.epoch = d.epoch";
+/// A device's numbers have no holes, so its last one says how many there are, archived ones too. An archive has parts.
+const ACCEPTED: &str = "SELECT CASE WHEN EXISTS (SELECT 1 FROM meta WHERE key = 'archive')
+    THEN (SELECT COALESCE(SUM(1 + more), 0) FROM readings)
+    ELSE (SELECT COALESCE(SUM(MAX(COALESCE((SELECT sequence + more FROM readings WHERE device = devices.id
+          ORDER BY sequence DESC LIMIT 1), 0), archived)), 0) FROM devices) END";
 const QUARANTINE: &str = "SELECT id, device, topic, payload, reason, received_at FROM quarantine";
 
 /// The state that a transaction gives to what it carries: a reverted one settles nothing.
@@ -60,6 +66,8 @@ struct Columns {
     batch: Option<&'static str>,
     /// The row number, which orders it.
     row: &'static str,
+    /// The last number of a row that may have several, up to `packed::MOST` after its first.
+    last: Option<&'static str>,
 }
 
 /// A listing with a time and nothing else to filter by.
@@ -84,7 +92,14 @@ fn query(select: &str, filter: &Filter, columns: Columns) -> (String, Vec<Value>
     only(columns.batch, "=", filter.batch.map(number));
     only(columns.time, ">=", filter.since_ms.map(number));
     only(columns.time, "<", filter.until_ms.map(number));
-    only(Some(columns.row), if filter.newest { "<" } else { ">" }, filter.after.map(number));
+    match (columns.last, filter.newest) {
+        (_, true) => only(Some(columns.row), "<", filter.after.map(number)),
+        (None, false) => only(Some(columns.row), ">", filter.after.map(number)),
+        (Some(last), false) => {
+            only(Some(columns.row), ">=", filter.after.map(|after| number(after.saturating_sub(packed::MOST))));
+            only(Some(last), ">", filter.after.map(number));
+        }
+    }
     if let (true, Some(wanted)) = (columns.state, filter.state) {
         clauses.push(
             match wanted {
@@ -108,19 +123,19 @@ fn block_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<(u64, alloy
     }
 }
 
-fn reading_row(row: &Row<'_>) -> rusqlite::Result<ReadingRow> {
-    let name: Option<String> = row.get(9)?;
-    Ok(ReadingRow {
-        arrival: u64_at(row, 0)?,
-        reading: reading_at(row, 1)?,
-        received_at_ms: u64_at(row, 6)?,
-        settlement: settlement_at(row, 7)?,
-        batch: opt_u64_at(row, 8)?,
-        state: state(name.as_deref(), row.get(10)?),
-        tx: opt_hash_at(row, 11)?,
-        block: block_at(row, 12)?,
-        signature: opt_bytes_at(row, 14)?,
-    })
+/// The readings of a row.
+fn readings_of(row: &Row<'_>) -> rusqlite::Result<Vec<ReadingRow>> {
+    let name: Option<String> = row.get(12)?;
+    let (arrival, received_at_ms, settlement) = (u64_at(row, 8)?, u64_at(row, 9)?, settlement_at(row, 10)?);
+    let (batch, state) = (opt_u64_at(row, 11)?, state(name.as_deref(), row.get(13)?));
+    let (tx, block, signature) = (opt_hash_at(row, 14)?, block_at(row, 15)?, opt_bytes_at(row, 17)?);
+    let mut readings = Vec::with_capacity(1);
+    packed::each_reading(row, 0, |step, reading| {
+        let signature = signature.clone();
+        let arrival = arrival + step;
+        readings.push(ReadingRow { arrival, reading, received_at_ms, settlement, batch, state, tx, block, signature });
+    })?;
+    Ok(readings)
 }
 
 fn batch_row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
@@ -227,16 +242,30 @@ impl Listing for Sqlite {
             settlement: Some("r.settlement"),
             batch: Some("r.batch"),
             row: "r.arrival",
+            last: Some("r.arrival + r.more"),
             ..Columns::default()
         };
-        self.list(query(READINGS, &filter, columns), reading_row).await
+        let rows = self.list(query(READINGS, &filter, columns), readings_of).await?;
+        let Filter { after, newest, limit, .. } = filter;
+        let within = |reading: &ReadingRow| {
+            after.is_none_or(|after| if newest { reading.arrival < after } else { reading.arrival > after })
+        };
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let in_order = rows.into_iter().flat_map(|mut row| {
+            if newest {
+                row.reverse();
+            }
+            row
+        });
+        Ok(in_order.filter(within).take(limit).collect())
     }
 
     async fn reading(&self, device: DeviceId, sequence: u64) -> Result<Option<ReadingRow>, Error> {
         self.scan(move |c| {
-            let mut statement = c.prepare_cached(&format!("{READINGS} WHERE d.name = ?1 AND r.sequence = ?2"))?;
+            let mut statement = c.prepare_cached(&format!("{READINGS} {}", packed::HOLDING))?;
             let mut rows = statement.query(rusqlite::params![device.as_str(), sequence as i64])?;
-            Ok(rows.next()?.map(reading_row).transpose()?)
+            let row = rows.next()?.map(readings_of).transpose()?;
+            Ok(row.into_iter().flatten().find(|row| row.reading.sequence == sequence))
         })
         .await
     }
@@ -277,9 +306,7 @@ impl Listing for Sqlite {
                 |row| Ok((u64_at(row, 0)?, u64_at(row, 1)?, u64_at(row, 2)?)),
             )?;
             Ok(Totals {
-                accepted: count(
-                    "SELECT (SELECT COUNT(*) FROM readings) + (SELECT COALESCE(SUM(archived), 0) FROM devices)",
-                )?,
+                accepted: count(ACCEPTED)?,
                 mined,
                 finalized,
                 quarantined: count("SELECT COUNT(*) FROM quarantine")?,
@@ -292,16 +319,17 @@ impl Listing for Sqlite {
     async fn confirmations(&self, since_ms: u64) -> Result<Vec<(u64, Option<u64>)>, Error> {
         self.scan(move |c| {
             let mut statement = c.prepare_cached(
-                "SELECT MAX(t.mined_at - r.received_at, 0), MAX(t.final_at - r.received_at, 0)
+                "SELECT MAX(t.mined_at - r.received_at, 0), MAX(t.final_at - r.received_at, 0), r.more
                  FROM transactions t JOIN batches b ON b.\"transaction\" = t.id JOIN readings r ON r.batch = b.id
                  WHERE t.success AND t.mined_at >= ?1",
             )?;
-            let rows = statement
-                .query_map([i64::try_from(since_ms).unwrap_or(i64::MAX)], |row| {
-                    Ok((u64_at(row, 0)?, opt_u64_at(row, 1)?))
-                })?
-                .collect::<Result<_, _>>()?;
-            Ok(rows)
+            let mut rows = statement.query([i64::try_from(since_ms).unwrap_or(i64::MAX)])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let times = (u64_at(row, 0)?, opt_u64_at(row, 1)?);
+                found.extend((0..=u64_at(row, 2)?).map(|_| times));
+            }
+            Ok(found)
         })
         .await
     }
@@ -323,7 +351,7 @@ impl Listing for Sqlite {
     async fn device_unsettled(&self, device: DeviceId) -> Result<u64, Error> {
         self.scan(move |c| {
             Ok(c.query_row(
-                "SELECT COUNT(*) FROM readings r LEFT JOIN batches b ON b.id = r.batch
+                "SELECT COALESCE(SUM(1 + r.more), 0) FROM readings r LEFT JOIN batches b ON b.id = r.batch
                  LEFT JOIN transactions t ON t.id = b.\"transaction\"
                  WHERE r.device = (SELECT id FROM devices WHERE name = ?1)
                    AND (r.batch IS NULL OR t.state = 'sent' OR t.success = 0)",

@@ -6,7 +6,10 @@ mod tests;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use windlass_reading::Reading;
 
-use super::convert::{hash_at, reading_at, u64_at};
+use super::{
+    convert::{hash_at, u64_at},
+    packed::{self, MOST, READING},
+};
 use crate::{Error, LogState};
 
 /// Columns of a batch's log state, in the order of [`state_at`].
@@ -50,8 +53,9 @@ pub(super) fn base(c: &Connection) -> Result<u64, Error> {
         return Ok(0);
     }
     let base = c.query_row(
-        "SELECT COALESCE(MAX(r.arrival) - 1, 0) FROM readings r
-         WHERE NOT EXISTS (SELECT 1 FROM readings p WHERE p.arrival = r.arrival - 1)",
+        "SELECT COALESCE(MAX(arrival) - 1, 0) FROM
+             (SELECT arrival, LAG(arrival + more) OVER (ORDER BY arrival) AS before FROM readings)
+         WHERE before IS NULL OR before <> arrival - 1",
         [],
         |row| u64_at(row, 0),
     )?;
@@ -60,17 +64,25 @@ pub(super) fn base(c: &Connection) -> Result<u64, Error> {
 
 /// Readings that settle by anchor, after one arrival and up to another, in arrival order.
 pub(super) fn readings(c: &Connection, after: u64, upto: u64, limit: usize) -> Result<Vec<(u64, Reading)>, Error> {
-    let rows = c
-        .prepare_cached(
-            "SELECT r.arrival, d.name, r.epoch, r.sequence, r.observed_at, r.payload
-             FROM readings r JOIN devices d ON d.id = r.device
-             WHERE r.arrival > ?1 AND r.arrival <= ?2 AND r.settlement = 'anchor' ORDER BY r.arrival LIMIT ?3",
-        )?
-        .query_map(params![signed(after), signed(upto), signed(limit as u64)], |row| {
-            Ok((u64_at(row, 0)?, reading_at(row, 1)?))
-        })?
-        .collect::<Result<_, _>>()?;
-    Ok(rows)
+    let mut statement = c.prepare_cached(&format!(
+        "SELECT r.arrival, {READING} FROM readings r JOIN devices d ON d.id = r.device
+         WHERE r.arrival > ?1 - ?3 AND r.arrival + r.more > ?1 AND r.arrival <= ?2 AND r.settlement = 'anchor'
+         ORDER BY r.arrival"
+    ))?;
+    let mut rows = statement.query(params![signed(after), signed(upto), signed(MOST)])?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let first = u64_at(row, 0)?;
+        packed::each_reading(row, 1, |step, reading| {
+            if (after + 1..=upto).contains(&(first + step)) {
+                found.push((first + step, reading));
+            }
+        })?;
+    }
+    found.truncate(limit);
+    Ok(found)
 }
 
 fn signed(number: u64) -> i64 {

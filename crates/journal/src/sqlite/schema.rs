@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-pub(super) const MIGRATIONS: [&str; 11] = [
+pub(super) const MIGRATIONS: [&str; 12] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -181,6 +181,11 @@ CREATE INDEX batches_log ON batches(log_contract) WHERE log_contract IS NOT NULL
 ",
     "
 ALTER TABLE attempts ADD COLUMN written_at INTEGER;
+",
+    // What follows a reading in the same row: how many, and they themselves (`packed.rs`).
+    "
+ALTER TABLE readings ADD COLUMN more INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE readings ADD COLUMN rest BLOB;
 ",
 ];
 

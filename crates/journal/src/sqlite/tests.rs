@@ -16,7 +16,7 @@ pub(super) fn id(name: &str) -> DeviceId {
     DeviceId::new(name).unwrap()
 }
 
-fn device(name: &str, settlement: Settlement) -> DeviceRow {
+pub(super) fn device(name: &str, settlement: Settlement) -> DeviceRow {
     DeviceRow {
         device: id(name),
         format: Format::Digits,

@@ -7,8 +7,11 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{Sqlite, convert::device_at, reader, schema};
+use super::{Sqlite, convert::device_at, packed, reader, schema};
 use crate::Error;
+
+/// How many readings there are.
+pub(super) const READINGS: &str = "SELECT COALESCE(SUM(1 + more), 0) FROM readings";
 
 /// A finished copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl Sqlite {
         if let Some(fault) = faults(&copy)?.into_iter().next() {
             return Err(Error::Damaged(fault));
         }
-        let readings: i64 = copy.query_row("SELECT COUNT(*) FROM readings", [], |row| row.get(0))?;
+        let readings: i64 = copy.query_row(READINGS, [], |row| row.get(0))?;
         Ok(Copy { readings: readings as u64, bytes: fs::metadata(part).map_err(failed)?.len() })
     }
 
@@ -90,9 +93,10 @@ fn faults(c: &Connection) -> Result<Vec<String>, Error> {
     found.extend(said.into_iter().filter(|text| text != "ok").map(|text| format!("pages: {text}")));
 
     let mut holes = c.prepare(
-        "SELECT d.name, COUNT(*), d.archived, MAX(r.sequence) FROM readings r JOIN devices d ON d.id = r.device
+        "SELECT d.name, SUM(1 + r.more) AS held, d.archived, MAX(r.sequence + r.more) AS last
+         FROM readings r JOIN devices d ON d.id = r.device
          WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'archive')
-         GROUP BY r.device HAVING COUNT(*) + d.archived <> MAX(r.sequence)",
+         GROUP BY r.device HAVING held + d.archived <> last",
     )?;
     let mut rows = holes.query([])?;
     while let Some(row) = rows.next()? {
@@ -103,7 +107,7 @@ fn faults(c: &Connection) -> Result<Vec<String>, Error> {
 
     let mut counts = c.prepare(
         "SELECT b.id, b.count - b.released - CASE WHEN archive.value IS NULL THEN b.archived ELSE 0 END AS expected,
-                (SELECT COUNT(*) FROM readings WHERE batch = b.id) AS held
+                (SELECT COALESCE(SUM(1 + more), 0) FROM readings WHERE batch = b.id) AS held
          FROM batches b LEFT JOIN meta archive ON archive.key = 'archive' WHERE expected <> held",
     )?;
     let mut rows = counts.query([])?;
@@ -123,7 +127,7 @@ fn faults(c: &Connection) -> Result<Vec<String>, Error> {
         ),
         (
             "readings that arrived after the log that their batch states",
-            "SELECT COUNT(*) FROM readings r JOIN batches b ON b.id = r.batch WHERE r.arrival > b.log_arrival",
+            "SELECT COUNT(*) FROM readings r JOIN batches b ON b.id = r.batch WHERE r.arrival + r.more > b.log_arrival",
         ),
         (
             "batches without a transaction",
@@ -146,6 +150,10 @@ fn faults(c: &Connection) -> Result<Vec<String>, Error> {
             "SELECT COUNT(*) FROM readings r JOIN batches b ON b.id = r.batch JOIN transactions t ON t.id = b.\"transaction\" WHERE t.state = 'final' AND t.success = 0",
         ),
     ];
+    let damaged = packed::damaged_rows(c)?;
+    if damaged > 0 {
+        found.push(format!("{damaged} rows have not as many readings as they say"));
+    }
     for (what, sql) in states {
         let count: i64 = c.query_row(sql, [], |row| row.get(0))?;
         if count > 0 {

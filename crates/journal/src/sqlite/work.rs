@@ -7,17 +7,19 @@ use std::{
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 use windlass_reading::{DeviceId, Reading, Settlement};
 
 use super::{
     Sqlite,
     convert::{
         address_at, corrupt, device_at, end_at, format_at, hash_at, key_at, opt_address_at, opt_bytes_at, opt_key_at,
-        reading_at, settlement_at, u64_at,
+        settlement_at, u64_at,
     },
     disk::Disk,
-    log, write,
+    log,
+    packed::{self, HOLDING, MOST, READING},
+    write,
 };
 use crate::{
     Account, Act, Append, Attempt, BatchDraft, DeviceRow, DeviceState, End, Error, Inclusion, Journal, KeyRow, Kind,
@@ -26,10 +28,10 @@ use crate::{
 
 /// How many of a device's latest QoS 1 publishes are remembered for redeliveries.
 pub(super) const RECENT: u32 = 64;
-/// Columns of an unsettled reading: arrival, received_at, the five of `reading_at`, signature.
+/// Columns of unsettled readings: the eight of `packed::READING`, arrival, received_at, signature.
 pub(super) const UNSETTLED: &str =
-    "SELECT r.arrival, r.received_at, d.name, r.epoch, r.sequence, r.observed_at, r.payload,
-     r.signature FROM readings r JOIN devices d ON d.id = r.device";
+    "SELECT d.name, r.epoch, r.sequence, r.observed_at, r.packet_id, r.payload, r.more, r.rest,
+     r.arrival, r.received_at, r.signature FROM readings r JOIN devices d ON d.id = r.device";
 
 /// The devices with `direct` readings to settle: from each to the next, past all that it has waiting.
 pub(super) const DIRECT_DEVICES: &str = "WITH RECURSIVE waiting (device) AS (
@@ -50,7 +52,8 @@ const OPEN_BEFORE: &str = "WITH d AS (SELECT id FROM devices WHERE name = ?1)
                     AND device = (SELECT id FROM d) AND epoch < ?2)
          OR EXISTS (SELECT 1 FROM transactions t JOIN batches b ON b.\"transaction\" = t.id
                     JOIN runs k ON k.batch = b.id AND k.device = (SELECT id FROM d)
-                    JOIN readings r ON r.device = k.device AND r.sequence = k.first_sequence
+                    JOIN readings r ON r.device = k.device AND r.sequence = (SELECT MAX(f.sequence) FROM readings f
+                        WHERE f.device = k.device AND f.sequence <= k.first_sequence)
                     WHERE t.state <> 'final' AND r.epoch < ?2)";
 
 pub(super) fn now_ms() -> u64 {
@@ -72,13 +75,54 @@ pub(super) fn device_row(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
     })
 }
 
-fn unsettled_row(row: &Row<'_>) -> rusqlite::Result<Unsettled> {
-    Ok(Unsettled {
-        arrival: u64_at(row, 0)?,
-        received_at_ms: u64_at(row, 1)?,
-        reading: reading_at(row, 2)?,
-        signature: opt_bytes_at(row, 7)?,
-    })
+/// At most `limit` readings out of rows of [`UNSETTLED`].
+fn unsettled(mut rows: Rows<'_>, limit: usize) -> rusqlite::Result<Vec<Unsettled>> {
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let (arrival, received_at_ms, signature) = (u64_at(row, 8)?, u64_at(row, 9)?, opt_bytes_at(row, 10)?);
+        packed::each_reading(row, 0, |step, reading| {
+            let signature = signature.clone();
+            found.push(Unsettled { arrival: arrival + step, received_at_ms, reading, signature });
+        })?;
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// The readings of rows of [`packed::READING`].
+fn readings(mut rows: Rows<'_>) -> rusqlite::Result<Vec<Reading>> {
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        packed::each_reading(row, 0, |_, reading| found.push(reading))?;
+    }
+    Ok(found)
+}
+
+/// The publishes by which a device's redeliveries are known: of its latest readings, and all QoS 2 that are not released.
+fn recent(c: &Connection, device: i64, last_sequence: u64) -> Result<Vec<Recent>, Error> {
+    let mut statement = c.prepare_cached(
+        "SELECT sequence, unreleased, packet_id, payload, more, rest FROM readings WHERE device = ?1 AND sequence > ?2
+         UNION ALL SELECT sequence, unreleased, packet_id, payload, more, rest FROM readings
+         WHERE device = ?1 AND unreleased = 1 AND sequence <= ?2 ORDER BY sequence",
+    )?;
+    let since = last_sequence.saturating_sub(RECENT.into());
+    let mut rows = statement.query(params![device, since.saturating_sub(MOST) as i64])?;
+    let mut recent = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (first, unreleased) = (u64_at(row, 0)?, row.get(1)?);
+        packed::each(row, 2, |step, packet_id, payload| {
+            let sequence = first + step;
+            if let Some(packet_id) = packet_id
+                && (unreleased || sequence > since)
+            {
+                recent.push(Recent { packet_id, sequence, payload, unreleased });
+            }
+        })?;
+    }
+    recent.shrink_to_fit();
+    Ok(recent)
 }
 
 #[async_trait]
@@ -107,26 +151,12 @@ impl Journal for Sqlite {
                 .optional()?;
             let Some(id) = row else { return Ok(None) };
             let last_sequence = c
-                .prepare_cached("SELECT COALESCE(MAX(sequence), 0) FROM readings WHERE device = ?1")?
-                .query_row([id], |row| u64_at(row, 0))?;
-            let mut recent = c
                 .prepare_cached(
-                    "SELECT packet_id, sequence, payload, unreleased FROM readings
-                     WHERE device = ?1 AND sequence > ?2 AND packet_id IS NOT NULL
-                     UNION SELECT packet_id, sequence, payload, unreleased FROM readings
-                     WHERE device = ?1 AND unreleased = 1 ORDER BY sequence",
+                    "SELECT COALESCE((SELECT sequence + more FROM readings WHERE device = ?1
+                                      ORDER BY sequence DESC LIMIT 1), 0)",
                 )?
-                .query_map(params![id, last_sequence.saturating_sub(u64::from(RECENT)) as i64], |row| {
-                    Ok(Recent {
-                        packet_id: row.get(0)?,
-                        sequence: u64_at(row, 1)?,
-                        payload: row.get(2)?,
-                        unreleased: row.get(3)?,
-                    })
-                })?
-                .collect::<Result<Vec<_>, _>>()?;
-            recent.shrink_to_fit();
-            Ok(Some(DeviceState { last_sequence, recent }))
+                .query_row([id], |row| u64_at(row, 0))?;
+            Ok(Some(DeviceState { last_sequence, recent: recent(c, id, last_sequence)? }))
         })
     }
 
@@ -143,12 +173,11 @@ impl Journal for Sqlite {
 
     fn find_reading(&self, device: &DeviceId, sequence: u64) -> Result<Option<Reading>, Error> {
         self.point(|c| {
-            Ok(c.prepare_cached(
-                "SELECT d.name, r.epoch, r.sequence, r.observed_at, r.payload FROM readings r
-                 JOIN devices d ON d.id = r.device WHERE d.name = ?1 AND r.sequence = ?2",
-            )?
-            .query_row(params![device.as_str(), sequence as i64], |row| reading_at(row, 0))
-            .optional()?)
+            let mut statement = c.prepare_cached(&format!(
+                "SELECT {READING} FROM readings r JOIN devices d ON d.id = r.device {HOLDING}"
+            ))?;
+            let row = readings(statement.query(params![device.as_str(), sequence as i64])?)?;
+            Ok(row.into_iter().find(|reading| reading.sequence == sequence))
         })
     }
 }
@@ -164,16 +193,15 @@ impl Ledger for Sqlite {
     ) -> Result<Vec<Unsettled>, Error> {
         let except = serde_json::to_string(&except).map_err(|e| corrupt(&e.to_string()))?;
         self.scan(move |c| {
+            // A row has at least one reading.
             let sql = format!(
                 "{UNSETTLED} WHERE r.settlement = ?1 AND r.batch IS NULL AND d.shard % ?2 = ?3
                  AND (r.settlement <> 'batch' OR r.epoch = d.registered)
                  AND (?5 = '[]' OR d.name NOT IN (SELECT value FROM json_each(?5))) ORDER BY r.arrival LIMIT ?4"
             );
             let mut statement = c.prepare_cached(&sql)?;
-            let rows = statement
-                .query_map(params![settlement.as_str(), of.max(1), index, limit as i64, except], unsettled_row)?
-                .collect::<Result<_, _>>()?;
-            Ok(rows)
+            let rows = statement.query(params![settlement.as_str(), of.max(1), index, limit as i64, except])?;
+            Ok(unsettled(rows, limit)?)
         })
         .await
     }
@@ -184,13 +212,11 @@ impl Ledger for Sqlite {
             let ids = devices
                 .query_map([], |row| Ok((row.get::<_, i64>(0)?, device_at(row, 1)?)))?
                 .collect::<Result<Vec<_>, _>>()?;
-            let mut readings = c.prepare_cached(&format!("{UNSETTLED} {OF_ONE_DIRECT_DEVICE}"))?;
+            let mut of_one = c.prepare_cached(&format!("{UNSETTLED} {OF_ONE_DIRECT_DEVICE}"))?;
             ids.into_iter()
                 .map(|(id, device)| {
-                    let rows = readings
-                        .query_map(params![id, limit_each as i64], unsettled_row)?
-                        .collect::<Result<Vec<_>, _>>()?;
-                    Ok((device, rows))
+                    let rows = of_one.query(params![id, limit_each as i64])?;
+                    Ok((device, unsettled(rows, limit_each)?))
                 })
                 .collect()
         })
@@ -247,12 +273,11 @@ impl Ledger for Sqlite {
 
     async fn batch_readings(&self, batch: u64) -> Result<Vec<Reading>, Error> {
         self.scan(move |c| {
-            let mut statement = c.prepare_cached(
-                "SELECT d.name, r.epoch, r.sequence, r.observed_at, r.payload FROM readings r
-                 JOIN devices d ON d.id = r.device WHERE r.batch = ?1 ORDER BY r.device, r.sequence",
-            )?;
-            let rows = statement.query_map([batch as i64], |row| reading_at(row, 0))?.collect::<Result<_, _>>()?;
-            Ok(rows)
+            let mut statement = c.prepare_cached(&format!(
+                "SELECT {READING} FROM readings r JOIN devices d ON d.id = r.device
+                 WHERE r.batch = ?1 ORDER BY r.device, r.sequence"
+            ))?;
+            Ok(readings(statement.query([batch as i64])?)?)
         })
         .await
     }
@@ -282,9 +307,14 @@ impl Ledger for Sqlite {
 
     async fn batch_received_at(&self, batch: u64) -> Result<Vec<u64>, Error> {
         self.scan(move |c| {
-            let mut statement = c.prepare_cached("SELECT received_at FROM readings WHERE batch = ?1")?;
-            let rows = statement.query_map([batch as i64], |row| u64_at(row, 0))?.collect::<Result<_, _>>()?;
-            Ok(rows)
+            let mut statement = c.prepare_cached("SELECT received_at, more FROM readings WHERE batch = ?1")?;
+            let mut rows = statement.query([batch as i64])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let received_at_ms = u64_at(row, 0)?;
+                found.extend((0..=u64_at(row, 1)?).map(|_| received_at_ms));
+            }
+            Ok(found)
         })
         .await
     }

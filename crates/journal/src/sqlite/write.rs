@@ -6,7 +6,7 @@ use windlass_reading::DeviceId;
 
 use super::{
     convert::{corrupt, opt_u64_at, u64_at},
-    log,
+    log, packed,
     writer::Effects,
 };
 use crate::{Account, Attempt, BatchDraft, DeviceRow, End, Error, Inclusion, Opened, Span, TransactionDraft};
@@ -15,7 +15,9 @@ use crate::{Account, Attempt, BatchDraft, DeviceRow, End, Error, Inclusion, Open
 const SHARDS: u16 = 4_096;
 
 pub(super) fn count_unsettled(connection: &Connection) -> Result<i64, Error> {
-    let free: i64 = connection.query_row("SELECT COUNT(*) FROM readings WHERE batch IS NULL", [], |row| row.get(0))?;
+    let free: i64 =
+        connection
+            .query_row("SELECT COALESCE(SUM(1 + more), 0) FROM readings WHERE batch IS NULL", [], |row| row.get(0))?;
     let open: i64 = connection.query_row(
         "SELECT COALESCE(SUM(b.count - b.released), 0) FROM batches b JOIN transactions t ON t.id = b.\"transaction\"
          WHERE t.state = 'sent' OR t.success = 0",
@@ -101,7 +103,7 @@ fn insert_batch(connection: &Connection, transaction: i64, account: Address, bat
             "INSERT INTO batches (\"transaction\", settlement, account, number, root, head, count, oldest_received_at,
                                   log_contract, log_base, log_arrival, log_size, log_root, log_frontier)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,
-                     COALESCE((SELECT received_at FROM readings WHERE arrival = ?8), 0), ?9, ?10, ?11, ?12, ?13, ?14)",
+                     COALESCE((SELECT received_at FROM readings WHERE arrival <= ?8 ORDER BY arrival DESC LIMIT 1), 0), ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             transaction,
@@ -120,12 +122,7 @@ fn insert_batch(connection: &Connection, transaction: i64, account: Address, bat
             state.map(|s| &s.frontier),
         ])?;
     let id = connection.last_insert_rowid();
-    let mut take = connection.prepare_cached("UPDATE readings SET batch = ?1 WHERE arrival = ?2 AND batch IS NULL")?;
-    for arrival in &batch.arrivals {
-        if take.execute(params![id, *arrival as i64])? != 1 {
-            return Err(Error::AlreadyTaken);
-        }
-    }
+    take(connection, id, &batch.arrivals)?;
     let mut run = connection.prepare_cached(
         "INSERT INTO runs (batch, device, first_sequence, count, signature)
          VALUES (?1, (SELECT id FROM devices WHERE name = ?2), ?3, ?4, ?5)",
@@ -135,6 +132,29 @@ fn insert_batch(connection: &Connection, transaction: i64, account: Address, bat
         run.execute(params![id, device.as_str(), *first as i64, count, draft.signature.as_ref()])?;
     }
     Ok(id as u64)
+}
+
+/// Gives these readings to a batch. A row that has others too is split first.
+fn take(connection: &Connection, batch: i64, arrivals: &[u64]) -> Result<(), Error> {
+    let mut whole_row = connection.prepare_cached(
+        "UPDATE readings SET batch = ?1 WHERE arrival = ?2 AND batch IS NULL AND more < ?3 RETURNING more",
+    )?;
+    let mut arrivals = arrivals.to_vec();
+    arrivals.sort_unstable();
+    for mut consecutive in arrivals.chunk_by(|one, next| *next == one + 1) {
+        while let Some(first) = consecutive.first() {
+            let wanted = consecutive.len() as u64;
+            let mut taken = packed::changed(&mut whole_row, params![batch, *first as i64, wanted as i64])?;
+            if taken == 0 {
+                packed::cut(connection, *first, wanted)?;
+                taken = packed::changed(&mut whole_row, params![batch, *first as i64, wanted as i64])?;
+            }
+            let rest =
+                usize::try_from(taken).ok().filter(|taken| *taken > 0).and_then(|taken| consecutive.get(taken..));
+            consecutive = rest.ok_or(Error::AlreadyTaken)?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn insert_attempt(connection: &Connection, transaction: i64, attempt: &Attempt) -> Result<(), Error> {
@@ -199,13 +219,14 @@ pub(super) fn mined(
 
 fn release_span(connection: &Connection, transaction: i64, span: &Span) -> Result<(), Error> {
     let last = span.first + u64::from(span.count);
-    let released = connection
-        .prepare_cached(
-            "UPDATE readings SET batch = NULL WHERE device = (SELECT id FROM devices WHERE name = ?1)
-             AND sequence >= ?2 AND sequence < ?3
-             AND batch = (SELECT id FROM batches WHERE \"transaction\" = ?4)",
-        )?
-        .execute(params![span.device.as_str(), span.first as i64, last as i64, transaction])?;
+    packed::cut_sequence(connection, span.device.as_str(), span.first, last)?;
+    let mut release = connection.prepare_cached(
+        "UPDATE readings SET batch = NULL WHERE device = (SELECT id FROM devices WHERE name = ?1)
+         AND sequence >= ?2 AND sequence < ?3
+         AND batch = (SELECT id FROM batches WHERE \"transaction\" = ?4) RETURNING more",
+    )?;
+    let released =
+        packed::changed(&mut release, params![span.device.as_str(), span.first as i64, last as i64, transaction])?;
     connection
         .prepare_cached("UPDATE batches SET released = released + ?2 WHERE \"transaction\" = ?1")?
         .execute(params![transaction, released as i64])?;
@@ -259,19 +280,18 @@ pub(super) fn displaced(connection: &Connection, transaction: u64, now_ms: u64) 
 
 /// The readings of a transaction that failed for good are to be settled by another one.
 fn release_failed(connection: &Connection, transaction: i64) -> Result<u64, Error> {
-    let freed = connection
-        .prepare_cached(
-            "UPDATE readings SET batch = NULL WHERE batch =
-             (SELECT b.id FROM batches b JOIN transactions t ON t.id = b.\"transaction\"
-              WHERE t.id = ?1 AND t.success = 0 AND t.state = 'final')",
-        )?
-        .execute([transaction])?;
+    let mut release = connection.prepare_cached(
+        "UPDATE readings SET batch = NULL WHERE batch =
+         (SELECT b.id FROM batches b JOIN transactions t ON t.id = b.\"transaction\"
+          WHERE t.id = ?1 AND t.success = 0 AND t.state = 'final') RETURNING more",
+    )?;
+    let freed = packed::changed(&mut release, [transaction])?;
     if freed > 0 {
         connection
             .prepare_cached("UPDATE batches SET released = released + ?2 WHERE \"transaction\" = ?1")?
             .execute(params![transaction, freed as i64])?;
     }
-    Ok(freed as u64)
+    Ok(freed)
 }
 
 pub(super) fn set_registered(connection: &Connection, devices: &[(DeviceId, u32)]) -> Result<(), Error> {

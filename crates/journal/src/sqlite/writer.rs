@@ -16,8 +16,9 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use tokio::sync::mpsc;
 use windlass_reading::DeviceId;
 
+use super::packed;
 use crate::{
-    Append, AppendError, Entry, Error, Refusal, Release, Reply, Stored,
+    Append, AppendError, Error, Refusal, Release, Reply, Stored,
     metrics::{self, Backlog},
 };
 
@@ -26,7 +27,8 @@ const GROUP: usize = 8_192;
 /// Prepared statements kept; more than this program has.
 const STATEMENTS: usize = 64;
 const INSERT: &str = "INSERT INTO readings (device, sequence, epoch, observed_at, received_at, settlement, packet_id,
-     message_id, payload, unreleased, signature) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+     message_id, payload, unreleased, signature, arrival, more, rest)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
 pub(super) type After = Box<dyn FnOnce(Result<(), Error>) + Send>;
 pub(super) type Job = Box<dyn FnOnce(&Connection, &mut Effects) -> (bool, After) + Send>;
@@ -82,9 +84,16 @@ struct Known {
     last_sequence: u64,
 }
 
-/// The devices that were asked for since the last failure.
+/// What the writer knows of the readings since the last failure.
 #[derive(Default)]
-struct Devices(HashMap<DeviceId, Known>);
+struct Readings {
+    /// The devices that were asked for.
+    devices: HashMap<DeviceId, Known>,
+    /// The arrival of the next one.
+    next: Option<u64>,
+    /// Room for what follows in a row.
+    rest: Vec<u8>,
+}
 
 /// What is said once the commit is on disk, or has failed.
 enum Answer {
@@ -98,7 +107,7 @@ pub(super) struct Writer {
     connection: Connection,
     queue: mpsc::Receiver<Command>,
     waiting: Arc<Waiting>,
-    devices: Devices,
+    readings: Readings,
     backlog: Arc<Backlog>,
     healthy: Arc<AtomicBool>,
 }
@@ -112,7 +121,7 @@ impl Writer {
         healthy: Arc<AtomicBool>,
     ) -> Self {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Self { connection, queue, waiting, devices: Devices::default(), backlog, healthy }
+        Self { connection, queue, waiting, readings: Readings::default(), backlog, healthy }
     }
 
     pub(super) fn run(mut self) {
@@ -158,7 +167,7 @@ impl Writer {
                 Command::Append(entry) => {
                     let insert = insert.as_mut().map_err(|e| unavailable(e));
                     let begun = begun.as_ref().map_err(|e| AppendError::Unavailable(e.clone()));
-                    let stored = begun.and(insert).and_then(|insert| self.devices.insert(connection, insert, &entry));
+                    let stored = begun.and(insert).and_then(|insert| self.readings.insert(connection, insert, &entry));
                     effects.backlog += if stored.is_ok() { entry.readings.len() as i64 } else { 0 };
                     answers.push(Answer::Appended(entry.reply, stored));
                 }
@@ -169,7 +178,7 @@ impl Writer {
                 }
                 Command::Release(entry) => {
                     let begun = begun.clone().map_err(AppendError::Unavailable);
-                    let freed = begun.and_then(|()| self.devices.free(connection, &entry.device, entry.packet_id));
+                    let freed = begun.and_then(|()| self.readings.free(connection, &entry.device, entry.packet_id));
                     answers.push(Answer::Released(entry.reply, freed));
                 }
                 Command::Write(job) if begun.is_ok() => answers.push(run_job(connection, job, &mut effects)),
@@ -192,7 +201,7 @@ impl Writer {
                 metrics::commit_failed();
                 let _ = self.connection.execute_batch("ROLLBACK");
                 // What the memory says about sequences was true only if the commit had succeeded.
-                self.devices.0.clear();
+                self.readings = Readings::default();
             }
         }
         let failure = committed.as_ref().err().map(String::as_str);
@@ -202,7 +211,7 @@ impl Writer {
     }
 }
 
-impl Devices {
+impl Readings {
     fn insert(
         &mut self,
         connection: &Connection,
@@ -210,55 +219,81 @@ impl Devices {
         entry: &Append,
     ) -> Result<Stored, AppendError> {
         let row = self.expect(connection, &entry.device, entry.sequence)?;
-        let mut first = None;
-        for (sequence, reading) in (entry.sequence..).zip(&entry.readings) {
-            match self.insert_one(connection, insert, (row, sequence), entry, reading) {
-                Ok(arrival) => first = first.or(Some(arrival)),
-                Err(error) => {
-                    undo(connection, first);
-                    return Err(error);
-                }
+        let first = self.arrival(connection)?;
+        let stored = self.insert_all(connection, insert, row, entry).and_then(|next| {
+            if let Some(row) = entry.quarantine {
+                take_out(connection, row)?;
+            }
+            Ok(next)
+        });
+        match stored {
+            Ok(next) => self.next = Some(next),
+            Err(error) => {
+                undo(connection, first);
+                return Err(error);
             }
         }
-        if let Some(row) = entry.quarantine
-            && let Err(error) = take_out(connection, row)
-        {
-            undo(connection, first);
-            return Err(error);
-        }
-        let stored = first.ok_or_else(|| AppendError::Unavailable("an append of no readings".into()))?;
-        if let Some(known) = self.0.get_mut(&entry.device) {
+        if let Some(known) = self.devices.get_mut(&entry.device) {
             known.last_sequence += entry.readings.len() as u64;
         }
-        Ok(Stored { sequence: entry.sequence, arrival: stored as u64 })
+        Ok(Stored { sequence: entry.sequence, arrival: first })
     }
 
-    fn insert_one(
+    /// Gives the arrival after the last one.
+    fn insert_all(
         &mut self,
         connection: &Connection,
         insert: &mut CachedStatement<'_>,
-        (row, sequence): (i64, u64),
+        device: i64,
         entry: &Append,
-        reading: &Entry,
-    ) -> Result<i64, AppendError> {
-        if let (true, Some(packet_id)) = (reading.exactly_once, reading.packet_id) {
-            self.free(connection, &entry.device, packet_id)?;
+    ) -> Result<u64, AppendError> {
+        if entry.readings.is_empty() {
+            return Err(AppendError::Unavailable("an append of no readings".into()));
         }
-        insert
-            .insert(params![
-                row,
-                sequence as i64,
-                entry.epoch,
-                reading.draft.observed_at_ms as i64,
-                reading.received_at_ms as i64,
-                entry.settlement.as_str(),
-                reading.packet_id,
-                reading.draft.message_id,
-                reading.draft.payload,
-                reading.exactly_once,
-                reading.draft.claim.as_ref().map(|claim| &claim.signature),
-            ])
-            .map_err(|e| unavailable(&e))
+        let (mut sequence, mut arrival) = (entry.sequence, self.arrival(connection)?);
+        let mut readings = entry.readings.as_slice();
+        while let Some((first, following)) = readings.split_first() {
+            if let (true, Some(packet_id)) = (first.exactly_once, first.packet_id) {
+                self.free(connection, &entry.device, packet_id)?;
+            }
+            let more = packed::pack(entry.settlement, first, following, &mut self.rest);
+            insert
+                .insert(params![
+                    device,
+                    sequence as i64,
+                    entry.epoch,
+                    first.draft.observed_at_ms as i64,
+                    first.received_at_ms as i64,
+                    entry.settlement.as_str(),
+                    first.packet_id,
+                    first.draft.message_id,
+                    first.draft.payload,
+                    first.exactly_once,
+                    first.draft.claim.as_ref().map(|claim| &claim.signature),
+                    arrival as i64,
+                    more as i64,
+                    packed::blob(&self.rest),
+                ])
+                .map_err(|e| unavailable(&e))?;
+            sequence += 1 + more as u64;
+            arrival += 1 + more as u64;
+            readings = following.get(more..).unwrap_or_default();
+        }
+        Ok(arrival)
+    }
+
+    /// The arrival of the next reading.
+    fn arrival(&mut self, connection: &Connection) -> Result<u64, AppendError> {
+        if let Some(next) = self.next {
+            return Ok(next);
+        }
+        let last: Option<i64> = connection
+            .query_row("SELECT arrival + more FROM readings ORDER BY arrival DESC LIMIT 1", [], |row| row.get(0))
+            .optional()
+            .map_err(|e| unavailable(&e))?;
+        let next = last.unwrap_or(0) as u64 + 1;
+        self.next = Some(next);
+        Ok(next)
     }
 
     /// The device's row, if `sequence` is its next.
@@ -282,20 +317,20 @@ impl Devices {
     }
 
     fn lookup(&mut self, connection: &Connection, device: &DeviceId) -> Result<Known, AppendError> {
-        if let Some(known) = self.0.get(device) {
+        if let Some(known) = self.devices.get(device) {
             return Ok(*known);
         }
         let known = find(connection, device).map_err(|e| unavailable(&e))?.ok_or(AppendError::UnknownDevice)?;
-        self.0.insert(device.clone(), known);
+        self.devices.insert(device.clone(), known);
         Ok(known)
     }
 }
 
 /// Takes back the readings of an append whose later one failed: they are the newest, and nobody has heard of them.
-fn undo(connection: &Connection, first: Option<i64>) {
-    let Some(first) = first else { return };
-    let undone =
-        connection.prepare_cached("DELETE FROM readings WHERE arrival >= ?1").and_then(|mut s| s.execute([first]));
+fn undo(connection: &Connection, first: u64) {
+    let undone = connection
+        .prepare_cached("DELETE FROM readings WHERE arrival >= ?1")
+        .and_then(|mut s| s.execute([first as i64]));
     if undone.is_err() {
         // Then the whole group must go: its commit finds no transaction and fails.
         let _ = connection.execute_batch("ROLLBACK");
@@ -314,7 +349,8 @@ fn take_out(connection: &Connection, row: u64) -> Result<(), AppendError> {
 fn find(connection: &Connection, device: &DeviceId) -> rusqlite::Result<Option<Known>> {
     connection
         .prepare_cached(
-            "SELECT id, (SELECT COALESCE(MAX(sequence), 0) FROM readings WHERE device = devices.id)
+            "SELECT id, COALESCE((SELECT sequence + more FROM readings WHERE device = devices.id
+                                  ORDER BY sequence DESC LIMIT 1), 0)
              FROM devices WHERE name = ?1",
         )?
         .query_row([device.as_str()], |row| Ok(Known { row: row.get(0)?, last_sequence: row.get::<_, i64>(1)? as u64 }))
