@@ -59,20 +59,21 @@ pub(crate) struct Acks {
 }
 
 impl Acks {
-    /// A publish, received now, for the intake to answer.
+    /// A publish for the intake to answer.
     pub(crate) fn await_verdict(
         &mut self,
         answer: Option<(Answer, u16)>,
         forward: Option<(String, Bytes, Qos)>,
+        received: Instant,
     ) -> Reply {
-        self.push(Owed { answer, received: Instant::now(), forward, outcome: Outcome::Awaited });
+        self.push(Owed { answer, received, forward, outcome: Outcome::Awaited });
         self.verdicts.reply()
     }
 
     /// A publish that the front refuses.
-    pub(crate) fn refuse(&mut self, answer: (Answer, u16), code: u8, reason: &'static str) {
+    pub(crate) fn refuse(&mut self, answer: (Answer, u16), code: u8, reason: &'static str, received: Instant) {
         let outcome = Outcome::Refused(code, reason);
-        self.push(Owed { answer: Some(answer), received: Instant::now(), forward: None, outcome });
+        self.push(Owed { answer: Some(answer), received, forward: None, outcome });
     }
 
     fn push(&mut self, owed: Owed) {
@@ -111,6 +112,10 @@ impl Acks {
     /// Writes what is known, oldest first, up to the first that is not. Says whether one was [`Verdict::Unavailable`].
     pub(crate) fn settle(&mut self, dialect: Dialect, hub: &Hub, out: &mut BytesMut) -> bool {
         let mut unavailable = false;
+        if self.owed.is_empty() {
+            return unavailable;
+        }
+        let now = Instant::now();
         while let Some(owed) = self.owed.front() {
             let (code, reason) = match owed.outcome {
                 Outcome::Refused(code, reason) => (code, Some(reason)),
@@ -123,7 +128,7 @@ impl Acks {
                     code_of(verdict)
                 }
             };
-            let refuses = answer(owed, (code, reason), dialect, out);
+            let refuses = answer(owed, (code, reason), dialect, now, out);
             // A PUBREC that refuses ends the delivery: no release will come.
             if let (Some((Answer::Pubrec, packet_id)), true) = (owed.answer, refuses) {
                 self.unreleased.remove(&packet_id);
@@ -145,7 +150,7 @@ fn code_of(verdict: Verdict) -> (u8, Option<&'static str>) {
 }
 
 /// Writes the answer; says whether it refuses.
-fn answer(owed: &Owed, (code, reason): (u8, Option<&str>), dialect: Dialect, out: &mut BytesMut) -> bool {
+fn answer(owed: &Owed, (code, reason): (u8, Option<&str>), dialect: Dialect, now: Instant, out: &mut BytesMut) -> bool {
     let version = dialect.version;
     let Some((answer, packet_id)) = owed.answer else { return false };
     // 3.1.1 has no code: an acknowledgement would say "stored". No code of PUBCOMP says "not now".
@@ -155,7 +160,7 @@ fn answer(owed: &Owed, (code, reason): (u8, Option<&str>), dialect: Dialect, out
     }
     wire::acknowledge(out, dialect, answer, packet_id, code, reason);
     if answer != Answer::Pubcomp {
-        metrics::acknowledged(owed.received.elapsed());
+        metrics::acknowledged(now.saturating_duration_since(owed.received));
     }
     version == Version::V5 && code >= 0x80
 }

@@ -20,10 +20,10 @@ use crate::{
     mailbox::{Message, Taker},
     metrics,
     router::Link,
-    session::{End, Session},
+    session::{End, Moment, Session},
     socket::Socket,
     store::{NotStored, Stored},
-    wire::{self, Connect, Packet, Version, Will},
+    wire::{self, Connect, Packet, Shared, Version, Will},
 };
 
 /// How long a 3.1.1 socket is not read after a publish could not be stored.
@@ -37,6 +37,7 @@ const FAR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub(crate) struct Connection {
     front: Arc<Front>,
     socket: Socket,
+    shared: Shared,
     session: Session,
     will: Option<Will>,
     taken: Option<oneshot::Receiver<()>>,
@@ -86,6 +87,7 @@ impl Connection {
         Box::new(Self {
             front,
             socket,
+            shared: Shared::default(),
             session,
             will: connect.will,
             taken,
@@ -206,13 +208,23 @@ impl Connection {
 
     fn take_buffered(&mut self) -> Result<Taken, End> {
         // They are complete since the same read.
-        let (received_at_ms, now) = (now_ms(), Instant::now());
+        let now = Instant::now();
+        let moment = Moment { at: now.into(), unix_ms: now_ms() };
+        self.shared.begin(self.socket.input.len());
+        let taken = self.take_each(moment);
+        self.shared.end();
+        taken
+    }
+
+    fn take_each(&mut self, moment: Moment) -> Result<Taken, End> {
         while self.session.has_room() {
             let Some(raw) = self.socket.decoder.next(&mut self.socket.input) else { return Ok(Taken::All) };
-            let packet = raw.and_then(|raw| wire::parse(self.session.dialect.version, &raw)).map_err(Session::fault)?;
-            self.heard = now;
+            let packet = raw
+                .and_then(|raw| wire::parse(self.session.dialect.version, &raw, &mut self.shared))
+                .map_err(Session::fault)?;
+            self.heard = moment.at.into();
             let subscribe = matches!(packet, Packet::Subscribe { .. });
-            self.session.take(packet, received_at_ms, &mut self.socket.out)?;
+            self.session.take(packet, moment, &mut self.socket.out)?;
             if subscribe {
                 return Ok(Taken::Subscribe);
             }

@@ -96,19 +96,26 @@ fn quality(publish: &Published) -> (Qos, Option<(Answer, u16)>) {
     }
 }
 
+/// When packets were complete, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) at: Instant,
+    pub(crate) unix_ms: u64,
+}
+
 /// What is known of a publish or a release beside its bytes.
 struct Offered {
     step: Step,
     qos: Qos,
     answer: Option<(Answer, u16)>,
     forward: Option<(String, Bytes, Qos)>,
-    now_ms: u64,
+    moment: Moment,
 }
 
 /// A publish that is over its device's rate, until then.
 struct Early {
     publish: Published,
-    now_ms: u64,
+    unix_ms: u64,
     due: Instant,
 }
 
@@ -124,12 +131,10 @@ pub(crate) struct Session {
     back: Vec<Publish>,
     /// And this after it.
     early: Option<Early>,
-    /// The topic of the last publish: the next one mostly has it too.
-    topic: Arc<str>,
     /// Subscriptions have changed since they were last stored.
     pub(crate) changed: bool,
     max_expiry: Duration,
-    aliases: BTreeMap<u16, String>,
+    aliases: BTreeMap<u16, Arc<str>>,
     quota: Option<Quota>,
     in_flight: usize,
     max_subscriptions: usize,
@@ -152,7 +157,6 @@ impl Session {
             publishes: Vec::new(),
             back: Vec::new(),
             early: None,
-            topic: Arc::default(),
             changed: false,
             max_expiry: limits.session_expiry,
             aliases: BTreeMap::new(),
@@ -170,11 +174,11 @@ impl Session {
     }
 
     /// Takes one packet.
-    pub(crate) fn take(&mut self, packet: Packet, now_ms: u64, out: &mut BytesMut) -> Result<(), End> {
+    pub(crate) fn take(&mut self, packet: Packet, moment: Moment, out: &mut BytesMut) -> Result<(), End> {
         match packet {
-            Packet::Publish(publish) => self.publish(publish, now_ms),
+            Packet::Publish(publish) => self.publish(publish, moment),
             Packet::Release { packet_id } => {
-                self.release(packet_id, now_ms);
+                self.release(packet_id, moment);
                 Ok(())
             }
             Packet::Acknowledge { packet_id } => self.seat.acknowledge(packet_id).then_some(()).ok_or(End::Protocol),
@@ -229,9 +233,9 @@ impl Session {
     pub(crate) fn retry(&mut self) {
         if !self.back.is_empty() {
             self.publishes = std::mem::take(&mut self.back);
-        } else if let (Some(Early { publish, now_ms, .. }), Who::Device(identity)) = (self.early.take(), &self.who) {
+        } else if let (Some(Early { publish, unix_ms, .. }), Who::Device(identity)) = (self.early.take(), &self.who) {
             let identity = identity.clone();
-            self.ration(&identity, publish, now_ms);
+            self.ration(&identity, publish, Moment { at: Instant::now(), unix_ms });
         }
         self.offer();
     }
@@ -265,11 +269,11 @@ impl Session {
         fault.into()
     }
 
-    fn publish(&mut self, mut publish: Published, now_ms: u64) -> Result<(), End> {
+    fn publish(&mut self, mut publish: Published, moment: Moment) -> Result<(), End> {
         if let Some(alias) = publish.alias {
             self.resolve(alias, &mut publish.topic)?;
         }
-        let Who::Device(identity) = &self.who else { return self.refuse_user(&publish) };
+        let Who::Device(identity) = &self.who else { return self.refuse_user(&publish, moment) };
         let identity = identity.clone();
         let reject = if !acl::may_publish(&identity, &publish.topic) {
             Some(Reject::ForeignTopic)
@@ -279,70 +283,66 @@ impl Session {
             None
         };
         if let Some(reject) = reject {
-            return self.refuse(&identity, publish, reject, now_ms);
+            return self.refuse(&identity, publish, reject, moment);
         }
         if self.acks.unreleased() >= UNRELEASED {
             return Err(End::TooManyOpen);
         }
         metrics::received(quality(&publish).0);
-        self.ration(&identity, publish, now_ms);
+        self.ration(&identity, publish, moment);
         Ok(())
     }
 
     /// Takes the publish if its device's rate allows it. Otherwise MQTT 5 clients are told; in 3.1.1 only the missing
     /// PUBACK can tell, so there it waits, and with it the socket.
-    fn ration(&mut self, identity: &Identity, publish: Published, now_ms: u64) {
-        let now = Instant::now();
+    fn ration(&mut self, identity: &Identity, publish: Published, moment: Moment) {
         let (qos, answer) = quality(&publish);
-        match (self.quota.as_ref().map_or(Ok(()), |quota| quota.take(now)), answer) {
+        match (self.quota.as_ref().map_or(Ok(()), |quota| quota.take(moment.at)), answer) {
             (Ok(()), _) => {
                 let forward = self.forward(identity, &publish.payload, qos);
-                let offered = Offered { step: Step::Publish, qos, answer, forward, now_ms };
+                let offered = Offered { step: Step::Publish, qos, answer, forward, moment };
                 self.hand_over(identity, offered, publish.topic, publish.payload, publish.duplicate);
             }
             (Err(_), None) => metrics::throttled(Throttled::Dropped),
             (Err(_), Some(answer)) if self.dialect.version == Version::V5 => {
                 metrics::throttled(Throttled::Refused);
-                self.acks.refuse(answer, QUOTA_EXCEEDED, "rate");
+                self.acks.refuse(answer, QUOTA_EXCEEDED, "rate", moment.at);
             }
             (Err(wait), Some(_)) => {
                 metrics::throttled(Throttled::Delayed);
-                self.early = Some(Early { publish, now_ms, due: now + wait });
+                self.early = Some(Early { publish, unix_ms: moment.unix_ms, due: moment.at + wait });
             }
         }
     }
 
     /// The end of a QoS 2 delivery. The packet id is free once that is on disk: a client that hears PUBCOMP uses it again.
-    fn release(&mut self, packet_id: u16, now_ms: u64) {
+    fn release(&mut self, packet_id: u16, moment: Moment) {
         let Who::Device(identity) = &self.who else { return };
         let identity = identity.clone();
         self.acks.released(packet_id);
         let answer = Some((Answer::Pubcomp, packet_id));
-        let offered = Offered { step: Step::Release, qos: Qos::ExactlyOnce, answer, forward: None, now_ms };
-        self.hand_over(&identity, offered, String::new(), Bytes::new(), false);
+        let offered = Offered { step: Step::Release, qos: Qos::ExactlyOnce, answer, forward: None, moment };
+        self.hand_over(&identity, offered, Arc::default(), Bytes::new(), false);
     }
 
-    fn hand_over(&mut self, identity: &Identity, offered: Offered, topic: String, payload: Bytes, duplicate: bool) {
-        let Offered { step, qos, answer, forward, now_ms } = offered;
-        let reply = self.acks.await_verdict(answer, forward);
-        if *topic != *self.topic {
-            self.topic = topic.into();
-        }
+    fn hand_over(&mut self, identity: &Identity, offered: Offered, topic: Arc<str>, payload: Bytes, duplicate: bool) {
+        let Offered { step, qos, answer, forward, moment } = offered;
+        let reply = self.acks.await_verdict(answer, forward, moment.at);
         self.publishes.push(Publish {
             step,
             device: identity.device.clone(),
-            topic: self.topic.clone(),
+            topic,
             payload,
             qos,
             duplicate,
             packet_id: answer.map(|(_, id)| id),
-            received_at_ms: now_ms,
+            received_at_ms: moment.unix_ms,
             reply,
         });
     }
 
     /// A topic alias (MQTT 5 section 3.3.2.3.4): with a topic it is defined, without one it stands for its topic.
-    fn resolve(&mut self, alias: u16, topic: &mut String) -> Result<(), End> {
+    fn resolve(&mut self, alias: u16, topic: &mut Arc<str>) -> Result<(), End> {
         if !(1..=wire::TOPIC_ALIASES).contains(&alias) {
             return Err(End::AliasInvalid);
         }
@@ -364,38 +364,38 @@ impl Session {
     }
 
     /// A publish that the front itself turns away: counted, kept, answered.
-    fn refuse(&mut self, identity: &Identity, publish: Published, reject: Reject, now_ms: u64) -> Result<(), End> {
+    fn refuse(&mut self, identity: &Identity, publish: Published, reject: Reject, moment: Moment) -> Result<(), End> {
         metrics::rejected(reject);
         self.intake.refused(Refusal {
             device: identity.device.clone(),
-            topic: publish.topic,
+            topic: publish.topic.as_ref().into(),
             payload: publish.payload,
             reject,
-            received_at_ms: now_ms,
+            received_at_ms: moment.unix_ms,
         });
         match reject {
             Reject::Retained => return Err(End::Retain),
             _ if self.dialect.version == Version::V3 => return Err(End::NotAuthorized),
             _ => {}
         }
-        self.answer_refused(publish.qos, publish.packet_id, reject);
+        self.answer_refused(publish.qos, publish.packet_id, reject, moment);
         Ok(())
     }
 
     /// Users hear and do not publish.
-    fn refuse_user(&mut self, publish: &Published) -> Result<(), End> {
+    fn refuse_user(&mut self, publish: &Published, moment: Moment) -> Result<(), End> {
         metrics::rejected(Reject::ForeignTopic);
         if self.dialect.version == Version::V3 {
             return Err(End::NotAuthorized);
         }
-        self.answer_refused(publish.qos, publish.packet_id, Reject::ForeignTopic);
+        self.answer_refused(publish.qos, publish.packet_id, Reject::ForeignTopic, moment);
         Ok(())
     }
 
-    fn answer_refused(&mut self, qos: u8, packet_id: Option<u16>, reject: Reject) {
+    fn answer_refused(&mut self, qos: u8, packet_id: Option<u16>, reject: Reject, moment: Moment) {
         let answer = if qos == 2 { Answer::Pubrec } else { Answer::Puback };
         if let Some(packet_id) = packet_id {
-            self.acks.refuse((answer, packet_id), acl::NOT_AUTHORIZED, reject.reason());
+            self.acks.refuse((answer, packet_id), acl::NOT_AUTHORIZED, reject.reason(), moment.at);
         }
     }
 

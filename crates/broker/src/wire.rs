@@ -2,6 +2,8 @@
 
 mod encode;
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes, BytesMut};
 use mqtt_protocol_core::mqtt::{
     common::Cursor,
@@ -139,7 +141,7 @@ pub(crate) enum Packet {
 /// A PUBLISH as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Published {
-    pub(crate) topic: String,
+    pub(crate) topic: Arc<str>,
     pub(crate) payload: Bytes,
     /// 0, 1 or 2.
     pub(crate) qos: u8,
@@ -147,6 +149,44 @@ pub(crate) struct Published {
     pub(crate) retain: bool,
     pub(crate) packet_id: Option<u16>,
     pub(crate) alias: Option<u16>,
+}
+
+/// What the publishes of one read share, so that few of them need memory of their own.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// The topic of the last one: the next one mostly has it too.
+    topic: Arc<str>,
+    /// Payloads, one behind the other.
+    payloads: BytesMut,
+    /// Room that they need at most.
+    bytes: usize,
+}
+
+impl Shared {
+    /// So many bytes are there to be parsed.
+    pub(crate) fn begin(&mut self, bytes: usize) {
+        self.bytes = bytes;
+    }
+
+    /// From here on the payloads are kept by those that have them only.
+    pub(crate) fn end(&mut self) {
+        self.payloads = BytesMut::new();
+    }
+
+    fn topic(&mut self, name: &str) -> Arc<str> {
+        if *self.topic != *name {
+            self.topic = name.into();
+        }
+        Arc::clone(&self.topic)
+    }
+
+    fn payload(&mut self, payload: &[u8]) -> Bytes {
+        if self.payloads.capacity() < payload.len() {
+            self.payloads = BytesMut::with_capacity(self.bytes.max(payload.len()));
+        }
+        self.payloads.extend_from_slice(payload);
+        self.payloads.split().freeze()
+    }
 }
 
 /// Cuts the stream into packets. Keeps at most one unfinished packet, within the size limit.
@@ -281,9 +321,9 @@ fn connect_v5(raw: &RawPacket) -> Result<Connect, Fault> {
 }
 
 /// A packet after CONNECT. A second CONNECT, and what only a server may send, is a protocol error.
-pub(crate) fn parse(version: Version, raw: &RawPacket) -> Result<Packet, Fault> {
+pub(crate) fn parse(version: Version, raw: &RawPacket, shared: &mut Shared) -> Result<Packet, Fault> {
     match (raw.packet_type(), version) {
-        (PUBLISH, _) => parse_publish(version, raw).map(Packet::Publish),
+        (PUBLISH, _) => parse_publish(version, raw, shared).map(Packet::Publish),
         (kind @ 4..=7, Version::V3) if raw.remaining_length() == 2 => {
             // All four have the same form.
             let packet_id = raw.parse_exact(v3_1_1::Puback::parse)?.packet_id();
@@ -343,15 +383,15 @@ fn parse_disconnect(raw: &RawPacket) -> Result<Packet, Fault> {
     Ok(Packet::Disconnect { with_will, expiry_seconds })
 }
 
-fn parse_publish(version: Version, raw: &RawPacket) -> Result<Published, Fault> {
+fn parse_publish(version: Version, raw: &RawPacket, shared: &mut Shared) -> Result<Published, Fault> {
     let PacketData::Publish(data) = &raw.data else { return Err(Fault::Malformed) };
     let (flags, data, length) = (raw.flags(), data.clone(), data.len());
     let published = match version {
         Version::V3 => {
             let (packet, _) = v3_1_1::Publish::parse(flags, data)?;
             Published {
-                topic: packet.topic_name().to_owned(),
-                payload: Bytes::copy_from_slice(packet.payload().as_slice()),
+                topic: shared.topic(packet.topic_name()),
+                payload: shared.payload(packet.payload().as_slice()),
                 qos: packet.qos() as u8,
                 duplicate: packet.dup(),
                 retain: packet.retain(),
@@ -362,8 +402,8 @@ fn parse_publish(version: Version, raw: &RawPacket) -> Result<Published, Fault> 
         Version::V5 => {
             let (packet, _) = v5_0::Publish::parse(flags, data)?;
             Published {
-                topic: packet.topic_name().to_owned(),
-                payload: Bytes::copy_from_slice(packet.payload().as_slice()),
+                topic: shared.topic(packet.topic_name()),
+                payload: shared.payload(packet.payload().as_slice()),
                 qos: packet.qos() as u8,
                 duplicate: packet.dup(),
                 retain: packet.retain(),

@@ -4,7 +4,7 @@
 //! after the journal took the entry, and [`Device::settled`] hears what became of it. The journal refuses everything
 //! that is queued behind a failed entry, so after a failure nothing more is taken until all of them have come back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use windlass_journal::{AppendError, DeviceState, Error, Recent};
 use windlass_reading::{Claim, DeviceId, Domain, Draft, Format, PublicKey, Reading, Reject, Settlement};
@@ -83,7 +83,8 @@ pub(crate) struct Device {
     recent: VecDeque<Recent>,
     /// How many of `recent` are QoS 2 publishes.
     unreleased: usize,
-    in_flight: BTreeMap<u64, InFlight>,
+    /// In the order of their numbers, which is the order of their outcomes.
+    in_flight: VecDeque<(u64, InFlight)>,
     /// An entry failed, and others behind it are still out.
     failing: bool,
     /// The journal was ahead of these rules.
@@ -104,7 +105,7 @@ impl Device {
             next: 1,
             recent: VecDeque::new(),
             unreleased: 0,
-            in_flight: BTreeMap::new(),
+            in_flight: VecDeque::new(),
             failing: false,
             behind: false,
             awaited: false,
@@ -194,7 +195,7 @@ impl Device {
     /// A number that is used: by the same reading, or by another one.
     fn judge_known(&self, draft: &Draft, claim: &Claim, shelf: &impl Shelf) -> Judgement {
         let sequence = claim.sequence;
-        let same = match self.in_flight.get(&sequence).map(|f| &f.signed) {
+        let same = match self.pending(sequence).map(|f| &f.signed) {
             Some(signed) => signed.as_ref().is_some_and(|(at, p)| (*at, p) == (draft.observed_at_ms, &draft.payload)),
             None => match shelf.reading(sequence) {
                 Ok(Some(r)) => {
@@ -208,6 +209,14 @@ impl Device {
         if same { self.again(sequence) } else { Judgement::Reject(Reject::SequenceReused) }
     }
 
+    fn pending(&self, sequence: u64) -> Option<&InFlight> {
+        self.place(sequence).and_then(|at| self.in_flight.get(at)).map(|(_, entry)| entry)
+    }
+
+    fn place(&self, sequence: u64) -> Option<usize> {
+        self.in_flight.binary_search_by_key(&sequence, |(sequence, _)| *sequence).ok()
+    }
+
     fn is_busy(&self) -> bool {
         self.failing || self.behind || self.in_flight.len() >= IN_FLIGHT
     }
@@ -217,7 +226,7 @@ impl Device {
         let packet = packet_id.map(|id| (id, draft.payload.clone()));
         let signed = draft.claim.is_some().then(|| (draft.observed_at_ms, draft.payload.clone()));
         let message_id = draft.message_id.clone();
-        self.in_flight.insert(sequence, InFlight { packet, exactly_once, message_id, signed });
+        self.in_flight.push_back((sequence, InFlight { packet, exactly_once, message_id, signed }));
         self.next = sequence + 1;
         self.awaited = false;
     }
@@ -229,14 +238,14 @@ impl Device {
 
     /// The journal has no room for the newest ones, from this number on: they were never taken.
     pub(crate) fn taken_back(&mut self, first: u64) {
-        self.in_flight.split_off(&first);
+        self.in_flight.retain(|(sequence, _)| *sequence < first);
         self.next = first;
         self.awaited = true;
     }
 
     /// The journal answered the entry with this number.
     pub(crate) fn settled(&mut self, sequence: u64, outcome: &Result<(), AppendError>) -> Next {
-        let entry = self.in_flight.remove(&sequence);
+        let entry = self.place(sequence).and_then(|at| self.in_flight.remove(at)).map(|(_, entry)| entry);
         self.awaited |= outcome.is_err();
         match outcome {
             Ok(()) => {
@@ -317,11 +326,7 @@ impl Device {
     }
 
     fn again(&self, sequence: u64) -> Judgement {
-        if self.in_flight.contains_key(&sequence) {
-            Judgement::Await { sequence }
-        } else {
-            Judgement::Repeat { sequence }
-        }
+        if self.pending(sequence).is_some() { Judgement::Await { sequence } } else { Judgement::Repeat { sequence } }
     }
 }
 

@@ -138,11 +138,11 @@ proptest! {
         for act in acts {
             match act {
                 Act::Await { answer } => {
-                    let reply = acks.await_verdict(answer, None);
+                    let reply = acks.await_verdict(answer, None, Instant::now());
                     model.push(answer, None, Some(reply));
                 }
                 Act::Refuse { answer } => {
-                    acks.refuse(answer, 0x87, "foreign_topic");
+                    acks.refuse(answer, 0x87, "foreign_topic", Instant::now());
                     model.push(Some(answer), Some(0x87), None);
                 }
                 Act::Decide { nth, verdict } => model.decide(nth, verdict),

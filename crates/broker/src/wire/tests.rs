@@ -6,7 +6,7 @@ fn first(bytes: &[u8]) -> Option<Result<RawPacket, Fault>> {
 }
 
 fn packet(version: Version, bytes: &[u8]) -> Result<Packet, Fault> {
-    first(bytes).unwrap().and_then(|raw| parse(version, &raw))
+    first(bytes).unwrap().and_then(|raw| parse(version, &raw, &mut Shared::default()))
 }
 
 #[test]

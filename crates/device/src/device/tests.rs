@@ -371,7 +371,7 @@ proptest! {
                     match judgement {
                         Judgement::Repeat { sequence } =>
                             prop_assert_eq!(&naive.stored[sequence as usize - 1], &id.to_string()),
-                        Judgement::Await { sequence } => prop_assert!(d.in_flight.contains_key(&sequence)),
+                        Judgement::Await { sequence } => prop_assert!(d.pending(sequence).is_some()),
                         Judgement::Later => prop_assert!(!d.is_quiet(), "refused without a reason"),
                         Judgement::Take { .. } => {}
                         Judgement::Reject(reject) => prop_assert!(false, "{reject}"),
