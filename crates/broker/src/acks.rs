@@ -23,13 +23,19 @@ const PAYLOAD_INVALID: u8 = 0x99;
 /// Of PUBCOMP and PUBREL: nothing is wrong, the delivery had ended before.
 pub(crate) const PACKET_ID_UNKNOWN: u8 = 0x92;
 
+/// What subscribers of the readings get once a publish is accepted.
+pub(crate) struct Forward {
+    pub(crate) topic: String,
+    pub(crate) payload: Bytes,
+    pub(crate) qos: Qos,
+}
+
 /// One publish whose outcome is awaited or known.
 struct Owed {
     /// What is owed to the client; nothing for QoS 0.
     answer: Option<(Answer, u16)>,
     received: Instant,
-    /// What subscribers of the readings get once it is accepted.
-    forward: Option<(String, Bytes, Qos)>,
+    forward: Option<Box<Forward>>,
     outcome: Outcome,
 }
 
@@ -63,7 +69,7 @@ impl Acks {
     pub(crate) fn await_verdict(
         &mut self,
         answer: Option<(Answer, u16)>,
-        forward: Option<(String, Bytes, Qos)>,
+        forward: Option<Box<Forward>>,
         received: Instant,
     ) -> Reply {
         self.push(Owed { answer, received, forward, outcome: Outcome::Awaited });
@@ -122,8 +128,8 @@ impl Acks {
                 Outcome::Awaited => {
                     let Some(verdict) = self.verdicts.take() else { break };
                     unavailable |= verdict == Verdict::Unavailable;
-                    if let (Verdict::Accepted { .. }, Some((topic, payload, qos))) = (verdict, &owed.forward) {
-                        hub.tell(topic.clone(), payload.clone(), *qos);
+                    if let (Verdict::Accepted { .. }, Some(forward)) = (verdict, &owed.forward) {
+                        hub.tell(forward.topic.clone(), forward.payload.clone(), forward.qos);
                     }
                     code_of(verdict)
                 }

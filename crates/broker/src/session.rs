@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use windlass_reading::Reject;
 
 use crate::{
-    acks::{Acks, Answer, PACKET_ID_UNKNOWN},
+    acks::{Acks, Answer, Forward, PACKET_ID_UNKNOWN},
     acl,
     front::Front,
     guard::Quota,
@@ -108,7 +108,7 @@ struct Offered {
     step: Step,
     qos: Qos,
     answer: Option<(Answer, u16)>,
-    forward: Option<(String, Bytes, Qos)>,
+    forward: Option<Box<Forward>>,
     moment: Moment,
 }
 
@@ -355,12 +355,12 @@ impl Session {
     }
 
     /// What goes to subscribers of the device's readings once the publish is durable.
-    fn forward(&self, identity: &Identity, payload: &Bytes, qos: Qos) -> Option<(String, Bytes, Qos)> {
+    fn forward(&self, identity: &Identity, payload: &Bytes, qos: Qos) -> Option<Box<Forward>> {
         if !self.hub.has_listeners() {
             return None;
         }
         let topic = acl::readings_topic(identity.device.as_str());
-        self.hub.wants(&topic).then(|| (topic, payload.clone(), qos))
+        self.hub.wants(&topic).then(|| Box::new(Forward { topic, payload: payload.clone(), qos }))
     }
 
     /// A publish that the front itself turns away: counted, kept, answered.
