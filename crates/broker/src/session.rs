@@ -354,13 +354,14 @@ impl Session {
         Ok(())
     }
 
-    /// What goes to subscribers of the device's readings once the publish is durable.
+    /// What goes to subscribers of the device's readings once the publish is durable. It may wait for them long, so it is
+    /// not to hold on to all that came with it.
     fn forward(&self, identity: &Identity, payload: &Bytes, qos: Qos) -> Option<Box<Forward>> {
         if !self.hub.has_listeners() {
             return None;
         }
         let topic = acl::readings_topic(identity.device.as_str());
-        self.hub.wants(&topic).then(|| Box::new(Forward { topic, payload: payload.clone(), qos }))
+        self.hub.wants(&topic).then(|| Box::new(Forward { topic, payload: Bytes::copy_from_slice(payload), qos }))
     }
 
     /// A publish that the front itself turns away: counted, kept, answered.
