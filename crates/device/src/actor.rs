@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::{Arc, PoisonError, RwLock},
+    task::{self, Poll, Waker},
     time::Duration,
 };
 
@@ -219,7 +221,7 @@ pub(crate) struct DeviceActor {
     waiters: HashMap<u64, Vec<Answer>>,
     /// One permit is reserved for each entry before it is handed over, so an outcome always finds room.
     outcomes: mpsc::Sender<Settled>,
-    arrivals: Option<mpsc::Receiver<Settled>>,
+    arrivals: mpsc::Receiver<Settled>,
     last_active: Instant,
 }
 
@@ -228,9 +230,7 @@ impl Actor for DeviceActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(self.parts.mailbox);
-        if let Some(mut arrivals) = self.arrivals.take() {
-            ctx.add_stream(futures::stream::poll_fn(move |cx| arrivals.poll_recv(cx)));
-        }
+        ctx.spawn(Waiting);
         self.rest_later(ctx, self.parts.idle_after);
     }
 }
@@ -240,29 +240,29 @@ impl Handler<Delivery> for DeviceActor {
 
     fn handle(&mut self, mut delivery: Delivery, _: &mut Self::Context) {
         self.last_active = Instant::now();
+        self.hear(&mut task::Context::from_waker(Waker::noop()));
         let publishes = delivery.take();
         self.take(publishes, &delivery.listener);
     }
 }
 
-impl StreamHandler<Settled> for DeviceActor {
-    fn handle(&mut self, Settled { first, readings, outcome }: Settled, _: &mut Self::Context) {
-        self.last_active = Instant::now();
-        for sequence in first..first + readings {
-            let next = self.device.as_mut().map(|device| device.settled(sequence, &outcome));
-            if next == Some(Next::Reload) {
-                let device = self.parts.slot.get().id;
-                tracing::warn!(%device, "journal was ahead of the device; its state is read again");
-                self.ready();
-            }
-            if self.waiters.is_empty() {
-                continue;
-            }
-            let answer = if outcome.is_ok() { Outcome::Repeated { sequence } } else { Outcome::Unavailable };
-            for waiter in self.waiters.remove(&sequence).unwrap_or_default() {
-                waiter.give(answer);
-            }
+/// Hears the journal's answers as they come, while a repeat waits for one. Without that the next publish is soon enough,
+/// and nobody has to be woken.
+struct Waiting;
+
+impl ActorFuture<DeviceActor> for Waiting {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut DeviceActor,
+        _: &mut Context<DeviceActor>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        if !actor.waiters.is_empty() {
+            actor.hear(cx);
         }
+        Poll::Pending
     }
 }
 
@@ -290,8 +290,33 @@ impl DeviceActor {
             signer: None,
             waiters: HashMap::new(),
             outcomes,
-            arrivals: Some(arrivals),
+            arrivals,
             last_active: Instant::now(),
+        }
+    }
+
+    /// Hears all that the journal has answered.
+    fn hear(&mut self, cx: &mut task::Context<'_>) {
+        while let Poll::Ready(Some(settled)) = self.arrivals.poll_recv(cx) {
+            self.settled(settled);
+        }
+    }
+
+    fn settled(&mut self, Settled { first, readings, outcome }: Settled) {
+        for sequence in first..first + readings {
+            let next = self.device.as_mut().map(|device| device.settled(sequence, &outcome));
+            if next == Some(Next::Reload) {
+                let device = self.parts.slot.get().id;
+                tracing::warn!(%device, "journal was ahead of the device; its state is read again");
+                self.ready();
+            }
+            if self.waiters.is_empty() {
+                continue;
+            }
+            let answer = if outcome.is_ok() { Outcome::Repeated { sequence } } else { Outcome::Unavailable };
+            for waiter in self.waiters.remove(&sequence).unwrap_or_default() {
+                waiter.give(answer);
+            }
         }
     }
 
@@ -455,6 +480,7 @@ impl DeviceActor {
 
     fn rest_later(&self, ctx: &mut Context<Self>, after: Duration) {
         ctx.run_later(after, |actor, ctx| {
+            actor.hear(&mut task::Context::from_waker(Waker::noop()));
             let rested = actor.last_active.elapsed();
             let quiet = actor.device.as_ref().is_none_or(Device::is_quiet);
             if rested < actor.parts.idle_after {
