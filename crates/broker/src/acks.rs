@@ -13,7 +13,7 @@ use crate::{
     intake::{Qos, Verdict},
     metrics,
     router::Hub,
-    verdicts::{Reply, Verdicts},
+    verdicts::{Replies, Verdicts},
     wire::{self, Dialect, Version},
 };
 
@@ -60,6 +60,8 @@ enum Outcome {
 pub(crate) struct Acks {
     owed: VecDeque<Owed>,
     verdicts: Arc<Verdicts>,
+    /// The place of the next publish among those that wait for a verdict.
+    next: u64,
     /// Packet ids of QoS 2 publishes that the client has yet to release.
     unreleased: BTreeSet<u16>,
 }
@@ -71,9 +73,14 @@ impl Acks {
         answer: Option<(Answer, u16)>,
         forward: Option<Box<Forward>>,
         received: Instant,
-    ) -> Reply {
+    ) {
         self.push(Owed { answer, received, forward, outcome: Outcome::Awaited });
-        self.verdicts.reply()
+        self.next += 1;
+    }
+
+    /// For the verdicts of the last so many that await one.
+    pub(crate) fn replies(&self, count: usize) -> Replies {
+        self.verdicts.replies(self.next.saturating_sub(count as u64), count)
     }
 
     /// A publish that the front refuses.
@@ -122,11 +129,12 @@ impl Acks {
             return unavailable;
         }
         let now = Instant::now();
+        let mut known = self.verdicts.take_known();
         while let Some(owed) = self.owed.front() {
             let (code, reason) = match owed.outcome {
                 Outcome::Refused(code, reason) => (code, Some(reason)),
                 Outcome::Awaited => {
-                    let Some(verdict) = self.verdicts.take() else { break };
+                    let Some(verdict) = known.next() else { break };
                     unavailable |= verdict == Verdict::Unavailable;
                     if let (Verdict::Accepted { .. }, Some(forward)) = (verdict, &owed.forward) {
                         hub.tell(forward.topic.clone(), forward.payload.clone(), forward.qos);

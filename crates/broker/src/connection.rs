@@ -2,13 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::pending,
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, Sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +32,6 @@ use crate::{
 const SLOWED: Duration = Duration::from_secs(1);
 /// Between two tries to get a lost router link back.
 const RELINK_AFTER: Duration = Duration::from_secs(1);
-/// Stands for "never".
-const FAR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// An authenticated connection.
 pub(crate) struct Connection {
@@ -121,6 +121,8 @@ impl Connection {
         let mut changes = self.front.identities.changes();
         // A replacement between CONNECT and here has woken nobody.
         self.wake(Wake::IdentitiesChanged)?;
+        let mut stopped = pin!(stop.cancelled());
+        let mut alarm = pin!(sleep_until(self.heard));
         loop {
             let more = self.take_packets()?;
             if matches!(self.session.who, Who::User(_)) {
@@ -140,15 +142,11 @@ impl Connection {
             let may_read = !self.closed && self.session.has_room();
             let slowed = self.slowed_until > Instant::now();
             let retry_after = self.session.retry_after();
-            let silent_since = self.heard;
-            let overdue = match self.patience {
-                // While the socket is not read the client may well be talking.
-                Some(patience) if may_read && !slowed => silent_since + patience,
-                _ => Instant::now() + FAR,
-            };
+            // While the socket is not read the client may well be talking.
+            let overdue = self.patience.filter(|_| may_read && !slowed).map(|patience| self.heard + patience);
             let wake = tokio::select! {
                 biased;
-                () = stop.cancelled() => Wake::End(End::ShuttingDown),
+                () = &mut stopped => Wake::End(End::ShuttingDown),
                 () = taken(&mut self.taken) => Wake::End(End::TakenOver),
                 changed = changes.changed() => if changed.is_ok() { Wake::IdentitiesChanged } else { Wake::End(End::ShuttingDown) },
                 () = self.session.acks.ready() => Wake::Answer,
@@ -157,8 +155,8 @@ impl Connection {
                 () = sleep_until(self.slowed_until), if may_read && slowed => Wake::Readable,
                 () = tokio::time::sleep(retry_after.unwrap_or_default()), if retry_after.is_some() => Wake::Retry,
                 message = next_message(&mut self.link) => Wake::Message(message),
-                () = sleep_until(self.relink_at.unwrap_or(overdue)), if self.relink_at.is_some() => Wake::Relink,
-                () = sleep_until(overdue) => Wake::End(End::KeepAlive),
+                () = sleep_until(self.relink_at.unwrap_or(self.heard)), if self.relink_at.is_some() => Wake::Relink,
+                () = lapse(alarm.as_mut(), overdue) => Wake::End(End::KeepAlive),
             };
             self.wake(wake)?;
         }
@@ -210,18 +208,11 @@ impl Connection {
         // They are complete since the same read.
         let now = Instant::now();
         let moment = Moment { at: now.into(), unix_ms: now_ms() };
-        self.shared.begin(self.socket.input.len());
-        let taken = self.take_each(moment);
-        self.shared.end();
-        taken
-    }
-
-    fn take_each(&mut self, moment: Moment) -> Result<Taken, End> {
         while self.session.has_room() {
-            let Some(raw) = self.socket.decoder.next(&mut self.socket.input) else { return Ok(Taken::All) };
-            let packet = raw
-                .and_then(|raw| wire::parse(self.session.dialect.version, &raw, &mut self.shared))
-                .map_err(Session::fault)?;
+            let Socket { decoder, input, .. } = &mut self.socket;
+            let packet = decoder.packet(self.session.dialect.version, input, &mut self.shared);
+            let Some(packet) = packet else { return Ok(Taken::All) };
+            let packet = packet.map_err(Session::fault)?;
             self.heard = moment.at.into();
             let subscribe = matches!(packet, Packet::Subscribe { .. });
             self.session.take(packet, moment, &mut self.socket.out)?;
@@ -342,11 +333,27 @@ impl Connection {
     }
 }
 
+/// Resolves once `at` has come. The alarm stays where it is while it is early: a timer that moves with each packet costs
+/// more than one that goes off in vain now and then.
+async fn lapse(mut alarm: Pin<&mut Sleep>, at: Option<Instant>) {
+    let Some(at) = at else { return pending().await };
+    if alarm.deadline() > at {
+        alarm.as_mut().reset(at);
+    }
+    loop {
+        alarm.as_mut().await;
+        if Instant::now() >= at {
+            return;
+        }
+        alarm.as_mut().reset(at);
+    }
+}
+
 /// Resolves when a newer connection has taken over.
 async fn taken(taken: &mut Option<oneshot::Receiver<()>>) {
     match taken {
         Some(taken) => drop(taken.await),
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }
 
@@ -354,7 +361,7 @@ async fn taken(taken: &mut Option<oneshot::Receiver<()>>) {
 async fn next_message(link: &mut Option<Link>) -> Option<Message> {
     match link {
         Some(link) => link.next().await,
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
-use windlass_reading::{DeviceId, Reject};
+use windlass_reading::{DeviceId, Payload, Reject};
 
-use crate::verdicts::Reply;
+use crate::verdicts::Replies;
 
 /// Quality of service of a publish, or the highest one that a subscription asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,17 +55,15 @@ pub enum Step {
     Release,
 }
 
-/// What the front hands over: a publish of an authenticated device on a topic that is its own, or the end of its delivery.
+/// A publish on a topic of its device's own, or the end of its delivery.
 #[derive(Debug)]
 pub struct Publish {
     /// Which of the two.
     pub step: Step,
-    /// Who published.
-    pub device: DeviceId,
     /// Where.
     pub topic: Arc<str>,
     /// What, unread.
-    pub payload: Bytes,
+    pub payload: Payload,
     /// Which answer the device expects.
     pub qos: Qos,
     /// The DUP flag: the device may have sent this before.
@@ -75,8 +72,26 @@ pub struct Publish {
     pub packet_id: Option<u16>,
     /// Unix milliseconds at which the packet was complete.
     pub received_at_ms: u64,
-    /// To be answered once the outcome is on disk.
-    pub reply: Reply,
+}
+
+/// What the front hands over: what was in the socket of an authenticated device.
+#[derive(Debug)]
+pub struct Offer {
+    /// Who published.
+    pub device: DeviceId,
+    /// In the order in which they came.
+    pub publishes: Vec<Publish>,
+    /// To be answered, by their places, once their outcomes are on disk.
+    pub replies: Replies,
+}
+
+impl Offer {
+    /// The publishes from this place on, to be offered again.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let publishes = self.publishes.split_off(at.min(self.publishes.len()));
+        Self { device: self.device.clone(), publishes, replies: self.replies.split_off(at) }
+    }
 }
 
 /// The outcome of a publish.
@@ -106,12 +121,12 @@ pub enum Verdict {
 /// The intake did not take some publishes: the last ones of an offer, or all of it.
 #[derive(Debug)]
 pub enum Refused {
-    /// A queue is full. They are offered again shortly; until then their connection's socket is not read.
-    Full(Vec<Publish>),
-    /// The device is not known (any more): answered as unavailable.
-    Unknown(Vec<Publish>),
-    /// The intake has ended: answered as unavailable.
-    Closed(Vec<Publish>),
+    /// A queue is full. These are offered again shortly; until then their connection's socket is not read.
+    Full(Offer),
+    /// The device is not known (any more): its publishes are answered as unavailable.
+    Unknown,
+    /// The intake has ended: they are answered as unavailable.
+    Closed,
 }
 
 /// A publish of an authenticated device that the front itself turned away.
@@ -122,7 +137,7 @@ pub struct Refusal {
     /// Where to.
     pub topic: String,
     /// What.
-    pub payload: Bytes,
+    pub payload: Payload,
     /// Why not.
     pub reject: Reject,
     /// Unix milliseconds at which the packet was complete.
@@ -131,12 +146,11 @@ pub struct Refusal {
 
 /// Takes publishes. Called from connection tasks: must not block.
 pub trait Intake: Send + Sync + 'static {
-    /// Takes publishes of one device, in the order in which they came: what was in its socket. Gives back what it cannot
-    /// take, and everything behind it.
+    /// Takes an offer. Gives back what it cannot take, and everything behind it.
     ///
     /// # Errors
-    /// [`Refused`] says whether offering them again may help.
-    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused>;
+    /// [`Refused`] says whether offering it again may help.
+    fn offer(&self, offer: Offer) -> Result<(), Refused>;
 
     /// Is told of a publish that the front refused (foreign topic, retained), for quarantine. It is counted
     /// and answered by the front; nothing is ever acknowledged as stored because of this call. Default: nothing.
@@ -146,8 +160,8 @@ pub trait Intake: Send + Sync + 'static {
 }
 
 impl<T: Intake + ?Sized> Intake for std::sync::Arc<T> {
-    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused> {
-        (**self).offer(publishes)
+    fn offer(&self, offer: Offer) -> Result<(), Refused> {
+        (**self).offer(offer)
     }
 
     fn refused(&self, refusal: Refusal) {

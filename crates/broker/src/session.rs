@@ -7,15 +7,15 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use windlass_reading::Reject;
+use windlass_reading::{DeviceId, Payload, Reject};
 
 use crate::{
     acks::{Acks, Answer, Forward, PACKET_ID_UNKNOWN},
     acl,
     front::Front,
     guard::Quota,
-    identity::{Identity, Who},
-    intake::{Intake, Publish, Qos, Refusal, Refused, Step},
+    identity::Who,
+    intake::{Intake, Offer, Publish, Qos, Refusal, Refused, Step},
     mailbox::Received,
     metrics::{self, Throttled},
     router::Hub,
@@ -103,15 +103,6 @@ pub(crate) struct Moment {
     pub(crate) unix_ms: u64,
 }
 
-/// What is known of a publish or a release beside its bytes.
-struct Offered {
-    step: Step,
-    qos: Qos,
-    answer: Option<(Answer, u16)>,
-    forward: Option<Box<Forward>>,
-    moment: Moment,
-}
-
 /// A publish that is over its device's rate, until then.
 struct Early {
     publish: Published,
@@ -128,7 +119,7 @@ pub(crate) struct Session {
     /// What the socket has brought and the intake has not been offered yet.
     publishes: Vec<Publish>,
     /// What the intake gave back. Nothing more is taken before this is in.
-    back: Vec<Publish>,
+    back: Option<Offer>,
     /// And this after it.
     early: Option<Early>,
     /// Subscriptions have changed since they were last stored.
@@ -155,7 +146,7 @@ impl Session {
             dialect,
             acks: Acks::default(),
             publishes: Vec::new(),
-            back: Vec::new(),
+            back: None,
             early: None,
             changed: false,
             max_expiry: limits.session_expiry,
@@ -170,7 +161,7 @@ impl Session {
 
     /// Whether another packet may be taken now. While it may not, the socket is not read.
     pub(crate) fn has_room(&self) -> bool {
-        self.back.is_empty() && self.early.is_none() && self.acks.len() < self.in_flight
+        self.back.is_none() && self.early.is_none() && self.acks.len() < self.in_flight
     }
 
     /// Takes one packet.
@@ -223,7 +214,7 @@ impl Session {
 
     /// When what is held back is to be tried again; `None` when nothing is.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        if !self.back.is_empty() {
+        if self.back.is_some() {
             return Some(RETRY_AFTER);
         }
         self.early.as_ref().map(|early| early.due.saturating_duration_since(Instant::now()))
@@ -231,13 +222,12 @@ impl Session {
 
     /// Tries again what is held back.
     pub(crate) fn retry(&mut self) {
-        if !self.back.is_empty() {
-            self.publishes = std::mem::take(&mut self.back);
-        } else if let (Some(Early { publish, unix_ms, .. }), Who::Device(identity)) = (self.early.take(), &self.who) {
-            let identity = identity.clone();
-            self.ration(&identity, publish, Moment { at: Instant::now(), unix_ms });
+        if let Some(offer) = self.back.take() {
+            self.hand_over(offer);
+        } else if let Some(Early { publish, unix_ms, .. }) = self.early.take() {
+            self.ration(publish, Moment { at: Instant::now(), unix_ms });
+            self.offer();
         }
-        self.offer();
     }
 
     /// Nothing more is taken: a publish that waits for its rate is not acknowledged, so its client has it still.
@@ -247,14 +237,18 @@ impl Session {
 
     /// Offers the intake what the socket has brought.
     pub(crate) fn offer(&mut self) {
-        if self.publishes.is_empty() {
-            return;
-        }
-        match self.intake.offer(std::mem::take(&mut self.publishes)) {
+        let (false, Who::Device(identity)) = (self.publishes.is_empty(), &self.who) else { return };
+        let publishes = std::mem::take(&mut self.publishes);
+        let replies = self.acks.replies(publishes.len());
+        self.hand_over(Offer { device: identity.device.clone(), publishes, replies });
+    }
+
+    fn hand_over(&mut self, offer: Offer) {
+        match self.intake.offer(offer) {
             Ok(()) => {}
-            Err(Refused::Full(rest)) => self.back = rest,
-            // Their replies are dropped with them, which answers "unavailable".
-            Err(Refused::Unknown(_) | Refused::Closed(_)) => {}
+            Err(Refused::Full(rest)) => self.back = Some(rest),
+            // Their replies were dropped with them, which answers "unavailable".
+            Err(Refused::Unknown | Refused::Closed) => {}
         }
     }
 
@@ -274,8 +268,7 @@ impl Session {
             self.resolve(alias, &mut publish.topic)?;
         }
         let Who::Device(identity) = &self.who else { return self.refuse_user(&publish, moment) };
-        let identity = identity.clone();
-        let reject = if !acl::may_publish(&identity, &publish.topic) {
+        let reject = if !acl::may_publish(identity, &publish.topic) {
             Some(Reject::ForeignTopic)
         } else if publish.retain {
             Some(Reject::Retained)
@@ -283,25 +276,34 @@ impl Session {
             None
         };
         if let Some(reject) = reject {
-            return self.refuse(&identity, publish, reject, moment);
+            let device = identity.device.clone();
+            return self.refuse(device, publish, reject, moment);
         }
         if self.acks.unreleased() >= UNRELEASED {
             return Err(End::TooManyOpen);
         }
         metrics::received(quality(&publish).0);
-        self.ration(&identity, publish, moment);
+        self.ration(publish, moment);
         Ok(())
     }
 
     /// Takes the publish if its device's rate allows it. Otherwise MQTT 5 clients are told; in 3.1.1 only the missing
     /// PUBACK can tell, so there it waits, and with it the socket.
-    fn ration(&mut self, identity: &Identity, publish: Published, moment: Moment) {
+    fn ration(&mut self, publish: Published, moment: Moment) {
         let (qos, answer) = quality(&publish);
         match (self.quota.as_ref().map_or(Ok(()), |quota| quota.take(moment.at)), answer) {
             (Ok(()), _) => {
-                let forward = self.forward(identity, &publish.payload, qos);
-                let offered = Offered { step: Step::Publish, qos, answer, forward, moment };
-                self.hand_over(identity, offered, publish.topic, publish.payload, publish.duplicate);
+                let forward = self.forward(&publish.payload, qos);
+                self.acks.await_verdict(answer, forward, moment.at);
+                self.publishes.push(Publish {
+                    step: Step::Publish,
+                    topic: publish.topic,
+                    payload: publish.payload,
+                    qos,
+                    duplicate: publish.duplicate,
+                    packet_id: publish.packet_id,
+                    received_at_ms: moment.unix_ms,
+                });
             }
             (Err(_), None) => metrics::throttled(Throttled::Dropped),
             (Err(_), Some(answer)) if self.dialect.version == Version::V5 => {
@@ -317,27 +319,17 @@ impl Session {
 
     /// The end of a QoS 2 delivery. The packet id is free once that is on disk: a client that hears PUBCOMP uses it again.
     fn release(&mut self, packet_id: u16, moment: Moment) {
-        let Who::Device(identity) = &self.who else { return };
-        let identity = identity.clone();
+        let Who::Device(_) = &self.who else { return };
         self.acks.released(packet_id);
-        let answer = Some((Answer::Pubcomp, packet_id));
-        let offered = Offered { step: Step::Release, qos: Qos::ExactlyOnce, answer, forward: None, moment };
-        self.hand_over(&identity, offered, Arc::default(), Bytes::new(), false);
-    }
-
-    fn hand_over(&mut self, identity: &Identity, offered: Offered, topic: Arc<str>, payload: Bytes, duplicate: bool) {
-        let Offered { step, qos, answer, forward, moment } = offered;
-        let reply = self.acks.await_verdict(answer, forward, moment.at);
+        self.acks.await_verdict(Some((Answer::Pubcomp, packet_id)), None, moment.at);
         self.publishes.push(Publish {
-            step,
-            device: identity.device.clone(),
-            topic,
-            payload,
-            qos,
-            duplicate,
-            packet_id: answer.map(|(_, id)| id),
+            step: Step::Release,
+            topic: Arc::default(),
+            payload: Payload::new(),
+            qos: Qos::ExactlyOnce,
+            duplicate: false,
+            packet_id: Some(packet_id),
             received_at_ms: moment.unix_ms,
-            reply,
         });
     }
 
@@ -356,19 +348,19 @@ impl Session {
 
     /// What goes to subscribers of the device's readings once the publish is durable. It may wait for them long, so it is
     /// not to hold on to all that came with it.
-    fn forward(&self, identity: &Identity, payload: &Bytes, qos: Qos) -> Option<Box<Forward>> {
+    fn forward(&self, payload: &[u8], qos: Qos) -> Option<Box<Forward>> {
         if !self.hub.has_listeners() {
             return None;
         }
-        let topic = acl::readings_topic(identity.device.as_str());
+        let topic = acl::readings_topic(self.who.name());
         self.hub.wants(&topic).then(|| Box::new(Forward { topic, payload: Bytes::copy_from_slice(payload), qos }))
     }
 
     /// A publish that the front itself turns away: counted, kept, answered.
-    fn refuse(&mut self, identity: &Identity, publish: Published, reject: Reject, moment: Moment) -> Result<(), End> {
+    fn refuse(&mut self, device: DeviceId, publish: Published, reject: Reject, moment: Moment) -> Result<(), End> {
         metrics::rejected(reject);
         self.intake.refused(Refusal {
-            device: identity.device.clone(),
+            device,
             topic: publish.topic.as_ref().into(),
             payload: publish.payload,
             reject,

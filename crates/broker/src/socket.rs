@@ -105,11 +105,11 @@ impl Socket {
             return Ok(());
         }
         let written = async {
-            self.io.write_all_buf(&mut self.out).await?;
+            self.io.write_all(&self.out).await?;
             self.io.flush().await
         };
         match timeout(WRITE_TIMEOUT, written).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.out.clear(),
             Ok(Err(_)) | Err(_) => return Err(End::Lost),
         }
         if self.out.capacity() > KEPT_BYTES {

@@ -1,11 +1,15 @@
 //! The verdicts that a session waits for, in the order of its publishes.
 //!
-//! One allocation for the whole session: a publish takes with it a place in this queue, and not a channel.
+//! A publish takes with it a place in this queue, and not a channel; the outcomes of what came together are given and
+//! taken together.
 
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -19,37 +23,39 @@ pub(crate) struct Verdicts(Mutex<Queue>);
 struct Queue {
     /// The place of the oldest.
     first: u64,
+    /// From there on, as far as anything is known.
     known: VecDeque<Option<Verdict>>,
     /// Woken when the oldest is known.
     waker: Option<Waker>,
 }
 
-/// Where the outcome of a publish is to be sent. Dropped without one, it says [`Verdict::Unavailable`].
-///
-/// A session acts once its oldest publish is answered: whoever has the outcomes of several sends the oldest one last, and
-/// wakes the session once.
-pub struct Reply {
+/// Where the outcomes of publishes that were offered together are to be sent, by their places in the offer. Those that are
+/// still missing when it is dropped are [`Verdict::Unavailable`].
+pub struct Replies {
     verdicts: Arc<Verdicts>,
-    place: u64,
-    sent: bool,
+    first: u64,
+    /// Fewer once the last ones were given back.
+    count: AtomicUsize,
 }
 
 impl Verdicts {
-    /// A place at the end of the queue.
-    pub(crate) fn reply(self: &Arc<Self>) -> Reply {
-        let mut queue = self.queue();
-        queue.known.push_back(None);
-        let place = queue.first + queue.known.len() as u64 - 1;
-        Reply { verdicts: Arc::clone(self), place, sent: false }
+    /// For the outcomes of so many publishes from this place on.
+    pub(crate) fn replies(self: &Arc<Self>, first: u64, count: usize) -> Replies {
+        Replies { verdicts: Arc::clone(self), first, count: count.into() }
     }
 
-    /// The oldest verdict leaves the queue, if it is known.
-    pub(crate) fn take(&self) -> Option<Verdict> {
+    /// The oldest verdicts leave the queue, up to the first that is not known.
+    pub(crate) fn take_known(&self) -> impl Iterator<Item = Verdict> + use<> {
         let mut queue = self.queue();
-        let verdict = queue.known.front().copied().flatten()?;
-        queue.known.pop_front();
-        queue.first += 1;
-        Some(verdict)
+        let known = queue.known.iter().take_while(|verdict| verdict.is_some()).count();
+        queue.first += known as u64;
+        // Mostly all of them, and then for a while none: a session that waits holds no memory for them.
+        let taken = if known == queue.known.len() {
+            std::mem::take(&mut queue.known)
+        } else {
+            queue.known.drain(..known).collect()
+        };
+        taken.into_iter().flatten()
     }
 
     /// Ready once the oldest is known.
@@ -64,14 +70,12 @@ impl Verdicts {
         Poll::Pending
     }
 
-    fn give(&self, place: u64, verdict: Verdict) {
+    fn give(&self, verdicts: impl IntoIterator<Item = (u64, Verdict)>) {
         let mut queue = self.queue();
-        // An answer that left the queue cannot be given again: a reply is sent once.
-        let Some(at) = place.checked_sub(queue.first).and_then(|at| usize::try_from(at).ok()) else { return };
-        if let Some(known) = queue.known.get_mut(at) {
-            *known = Some(verdict);
+        for (place, verdict) in verdicts {
+            queue.give(place, verdict);
         }
-        let waker = if at == 0 { queue.waker.take() } else { None };
+        let waker = if queue.known.front().is_some_and(Option::is_some) { queue.waker.take() } else { None };
         drop(queue);
         if let Some(waker) = waker {
             waker.wake();
@@ -83,34 +87,51 @@ impl Verdicts {
     }
 }
 
-impl Reply {
-    /// Answers the publish. A session that has ended does not hear it.
-    pub fn send(mut self, verdict: Verdict) {
-        self.sent = true;
-        self.verdicts.give(self.place, verdict);
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        if !self.sent {
-            self.verdicts.give(self.place, Verdict::Unavailable);
+impl Queue {
+    fn give(&mut self, place: u64, verdict: Verdict) {
+        // What has left the queue was answered.
+        let Some(at) = place.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else { return };
+        if at >= self.known.len() {
+            self.known.resize(at + 1, None);
+        }
+        if let Some(known) = self.known.get_mut(at) {
+            known.get_or_insert(verdict);
         }
     }
 }
 
-impl fmt::Debug for Reply {
+impl Replies {
+    /// Answers publishes. Only the first answer of each counts; a session that has ended hears none.
+    pub fn send(&self, verdicts: impl IntoIterator<Item = (usize, Verdict)>) {
+        let count = self.count.load(Ordering::Acquire);
+        let mine = verdicts.into_iter().filter(|(place, _)| *place < count);
+        self.verdicts.give(mine.map(|(place, verdict)| (self.first + place as u64, verdict)));
+    }
+
+    /// Those from this place on, to be offered again: they are no longer answered by these.
+    #[must_use]
+    pub fn split_off(&self, at: usize) -> Self {
+        let count = self.count.fetch_min(at, Ordering::AcqRel);
+        self.verdicts.replies(self.first + at as u64, count.saturating_sub(at))
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        let missing = self.first..self.first + *self.count.get_mut() as u64;
+        self.verdicts.give(missing.map(|place| (place, Verdict::Unavailable)));
+    }
+}
+
+impl fmt::Debug for Replies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Replies").field("first", &self.first).field("count", &self.count).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        task::Wake,
-    };
+    use std::task::Wake;
 
     use super::*;
 
@@ -123,29 +144,49 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_session_is_woken_once_its_oldest_is_known_and_takes_them_in_order() {
-        let verdicts = Arc::new(Verdicts::default());
-        let replies: Vec<Reply> = (0..3).map(|_| verdicts.reply()).collect();
-        let counts = Arc::new(Counts::default());
-        let waker = Waker::from(counts.clone());
-        assert!(verdicts.poll_known(&Context::from_waker(&waker)).is_pending());
-        for (reply, sequence) in replies.into_iter().zip([1, 2, 3]).rev() {
-            assert_eq!((verdicts.take(), counts.0.load(Ordering::Relaxed)), (None, 0));
-            reply.send(Verdict::Accepted { sequence });
-        }
-        assert_eq!(counts.0.load(Ordering::Relaxed), 1);
-        assert!(verdicts.poll_known(&Context::from_waker(&waker)).is_ready());
-        for sequence in 1..=3 {
-            assert_eq!(verdicts.take(), Some(Verdict::Accepted { sequence }));
-        }
-        assert_eq!(verdicts.take(), None);
+    fn accepted(sequence: u64) -> Verdict {
+        Verdict::Accepted { sequence }
     }
 
     #[test]
-    fn a_dropped_reply_says_unavailable() {
+    fn the_session_is_woken_once_its_oldest_is_known_and_takes_them_in_order() {
         let verdicts = Arc::new(Verdicts::default());
-        drop(verdicts.reply());
-        assert_eq!(verdicts.take(), Some(Verdict::Unavailable));
+        let counts = Arc::new(Counts::default());
+        let waker = Waker::from(counts.clone());
+        assert!(verdicts.poll_known(&Context::from_waker(&waker)).is_pending());
+        let replies = verdicts.replies(0, 3);
+        for (place, sequence) in [(2, 3), (1, 2), (0, 1)] {
+            assert_eq!((verdicts.take_known().next(), counts.0.load(Ordering::Relaxed)), (None, 0));
+            replies.send([(place, accepted(sequence))]);
+        }
+        assert_eq!(counts.0.load(Ordering::Relaxed), 1);
+        assert!(verdicts.poll_known(&Context::from_waker(&waker)).is_ready());
+        assert!(verdicts.take_known().eq([1, 2, 3].map(accepted)));
+        assert_eq!(verdicts.take_known().next(), None);
+    }
+
+    #[test]
+    fn those_that_are_known_are_taken_up_to_the_first_that_is_not() {
+        let verdicts = Arc::new(Verdicts::default());
+        let replies = verdicts.replies(0, 3);
+        replies.send([(0, Verdict::Unavailable), (2, accepted(2))]);
+        assert!(verdicts.take_known().eq([Verdict::Unavailable]));
+        assert_eq!(verdicts.take_known().next(), None);
+        replies.send([(1, accepted(1)), (1, accepted(7)), (0, accepted(9)), (3, accepted(8))]);
+        assert!(verdicts.take_known().eq([1, 2].map(accepted)), "the first answer counts, and only of one's own");
+        assert_eq!(verdicts.take_known().next(), None);
+    }
+
+    #[test]
+    fn what_is_missing_at_the_end_is_unavailable_and_what_was_given_back_is_not_missing() {
+        let verdicts = Arc::new(Verdicts::default());
+        let replies = verdicts.replies(0, 4);
+        let again = replies.split_off(2);
+        replies.send([(1, accepted(1)), (2, accepted(9))]);
+        drop(replies);
+        assert!(verdicts.take_known().eq([Verdict::Unavailable, accepted(1)]));
+        again.send([(0, accepted(2))]);
+        drop(again);
+        assert!(verdicts.take_known().eq([accepted(2), Verdict::Unavailable]));
     }
 }

@@ -1,6 +1,7 @@
 //! Bytes to packets and back: framing and parsing by `mqtt-protocol-core`, plus the checks that it leaves to its caller.
 
 mod encode;
+mod usual;
 
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use mqtt_protocol_core::mqtt::{
     packet::{Property, Qos as WireQos, v3_1_1, v5_0},
     result_code::MqttError,
 };
+
+use windlass_reading::Payload;
 
 use crate::intake::Qos;
 pub(crate) use encode::{
@@ -142,7 +145,7 @@ pub(crate) enum Packet {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Published {
     pub(crate) topic: Arc<str>,
-    pub(crate) payload: Bytes,
+    pub(crate) payload: Payload,
     /// 0, 1 or 2.
     pub(crate) qos: u8,
     pub(crate) duplicate: bool,
@@ -151,52 +154,48 @@ pub(crate) struct Published {
     pub(crate) alias: Option<u16>,
 }
 
-/// What the publishes of one read share, so that few of them need memory of their own.
+/// What the publishes of a connection share.
 #[derive(Default)]
 pub(crate) struct Shared {
     /// The topic of the last one: the next one mostly has it too.
     topic: Arc<str>,
-    /// Payloads, one behind the other.
-    payloads: BytesMut,
-    /// Room that they need at most.
-    bytes: usize,
 }
 
 impl Shared {
-    /// So many bytes are there to be parsed.
-    pub(crate) fn begin(&mut self, bytes: usize) {
-        self.bytes = bytes;
-    }
-
-    /// From here on the payloads are kept by those that have them only.
-    pub(crate) fn end(&mut self) {
-        self.payloads = BytesMut::new();
-    }
-
     fn topic(&mut self, name: &str) -> Arc<str> {
         if *self.topic != *name {
             self.topic = name.into();
         }
         Arc::clone(&self.topic)
     }
-
-    fn payload(&mut self, payload: &[u8]) -> Bytes {
-        if self.payloads.capacity() < payload.len() {
-            self.payloads = BytesMut::with_capacity(self.bytes.max(payload.len()));
-        }
-        self.payloads.extend_from_slice(payload);
-        self.payloads.split().freeze()
-    }
 }
 
 /// Cuts the stream into packets. Keeps at most one unfinished packet, within the size limit.
 pub(crate) struct Decoder {
     builder: PacketBuilder,
+    max_packet_bytes: u32,
+    /// The builder has the beginning of a packet.
+    begun: bool,
 }
 
 impl Decoder {
     pub(crate) fn new(max_packet_bytes: u32) -> Self {
-        Self { builder: PacketBuilder::with_maximum_packet_size(max_packet_bytes) }
+        Self { builder: PacketBuilder::with_maximum_packet_size(max_packet_bytes), max_packet_bytes, begun: false }
+    }
+
+    /// The next whole packet after CONNECT, taken out of `input`; `None` when more bytes are needed.
+    pub(crate) fn packet(
+        &mut self,
+        version: Version,
+        input: &mut BytesMut,
+        shared: &mut Shared,
+    ) -> Option<Result<Packet, Fault>> {
+        if !self.begun
+            && let Some(publish) = usual::take(version, self.max_packet_bytes, input, shared)
+        {
+            return Some(Ok(Packet::Publish(publish)));
+        }
+        Some(self.next(input)?.and_then(|raw| parse(version, &raw, shared)))
     }
 
     /// The next whole packet, taken out of `input`; `None` when more bytes are needed.
@@ -206,6 +205,7 @@ impl Decoder {
             let result = self.builder.feed(&mut cursor);
             let taken = usize::try_from(cursor.position()).unwrap_or(usize::MAX).min(input.len());
             input.advance(taken);
+            self.begun = matches!(result, PacketBuildResult::Incomplete) && (self.begun || taken > 0);
             match result {
                 PacketBuildResult::Complete(raw) => return Some(check_flags(&raw).map(|()| raw)),
                 PacketBuildResult::Error(error) => return Some(Err(error.into())),
@@ -391,7 +391,7 @@ fn parse_publish(version: Version, raw: &RawPacket, shared: &mut Shared) -> Resu
             let (packet, _) = v3_1_1::Publish::parse(flags, data)?;
             Published {
                 topic: shared.topic(packet.topic_name()),
-                payload: shared.payload(packet.payload().as_slice()),
+                payload: Payload::from_slice(packet.payload().as_slice()),
                 qos: packet.qos() as u8,
                 duplicate: packet.dup(),
                 retain: packet.retain(),
@@ -403,7 +403,7 @@ fn parse_publish(version: Version, raw: &RawPacket, shared: &mut Shared) -> Resu
             let (packet, _) = v5_0::Publish::parse(flags, data)?;
             Published {
                 topic: shared.topic(packet.topic_name()),
-                payload: shared.payload(packet.payload().as_slice()),
+                payload: Payload::from_slice(packet.payload().as_slice()),
                 qos: packet.qos() as u8,
                 duplicate: packet.dup(),
                 retain: packet.retain(),

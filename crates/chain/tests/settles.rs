@@ -154,7 +154,12 @@ impl Gateway {
                 settlement,
                 sequence: *sequence,
                 readings: vec![Entry {
-                    draft: Draft { observed_at_ms: now, payload: payload.into(), message_id: None, claim: None },
+                    draft: Draft {
+                        observed_at_ms: now,
+                        payload: payload.as_bytes().into(),
+                        message_id: None,
+                        claim: None,
+                    },
                     packet_id: None,
                     exactly_once: false,
                     received_at_ms: now,

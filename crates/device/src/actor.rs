@@ -13,14 +13,13 @@ use alloy::{
     primitives::{B256, Signature},
     signers::{SignerSync, local::PrivateKeySigner},
 };
-use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
 use windlass_journal::{Append, AppendError, Entry, Error, Journal, Refusal, Release};
-use windlass_reading::{DeviceId, Domain, Format, PublicKey, Reading, Reject, Settlement};
+use windlass_reading::{DeviceId, Domain, Format, Payload, PublicKey, Reading, Reject, Settlement};
 
 use crate::{
     Custody,
-    answers::{Answer, Delivery, Run, Unjudged},
+    answers::{Answer, Delivery, Offered, Run, Unjudged},
     device::{Device, IN_FLIGHT, Judgement, Next, Publish, Shelf},
     gate::{Gate, Pass},
     metrics,
@@ -90,7 +89,7 @@ pub struct Ingress {
     /// The topic it was published on.
     pub topic: Arc<str>,
     /// What was sent.
-    pub payload: Bytes,
+    pub payload: Payload,
     /// The packet id; absent for QoS 0.
     pub packet_id: Option<u16>,
     /// The DUP flag.
@@ -106,8 +105,9 @@ pub struct Ingress {
 
 /// Hears what became of publishes that [`Directory::offer`](crate::Directory::offer) took.
 pub trait Listener: Send + Sync {
-    /// The outcomes of these places of the offer; each place is heard exactly once. On any thread; must not block.
-    fn hear(&self, outcomes: &[(usize, Outcome)]);
+    /// The outcomes of these places of the offer's publishes; each place is heard exactly once. On any thread; must not
+    /// block.
+    fn hear(&self, publishes: &[Ingress], outcomes: &[(usize, Outcome)]);
 }
 
 /// What became of a publish.
@@ -241,8 +241,9 @@ impl Handler<Delivery> for DeviceActor {
     fn handle(&mut self, mut delivery: Delivery, _: &mut Self::Context) {
         self.last_active = Instant::now();
         self.hear(&mut task::Context::from_waker(Waker::noop()));
-        let publishes = delivery.take();
-        self.take(publishes, &delivery.listener);
+        if let Some(offered) = delivery.take() {
+            self.take(&offered);
+        }
     }
 }
 
@@ -320,17 +321,17 @@ impl DeviceActor {
         }
     }
 
-    fn take(&mut self, publishes: Vec<Ingress>, listener: &Arc<dyn Listener>) {
-        let mut all = Unjudged { listener, places: 0..publishes.len() };
+    fn take(&mut self, offered: &Arc<Offered>) {
+        let mut all = Unjudged::new(offered);
         if self.ready().is_none() {
             return;
         }
-        let mut run = Run::new(listener);
-        for ingress in publishes {
+        let mut run = Run::new(offered);
+        for ingress in &offered.publishes {
             if ingress.step == Step::Release {
                 // What the same packet id brought before goes first.
-                self.hand_over(std::mem::replace(&mut run, Run::new(listener)));
-                self.release(&ingress, all.answer());
+                self.hand_over(std::mem::replace(&mut run, Run::new(offered)));
+                self.release(ingress, all.answer());
                 continue;
             }
             let Some(device) = self.device.as_mut() else { return };
@@ -353,7 +354,7 @@ impl DeviceActor {
                     all.answer().give(Outcome::Unavailable);
                 }
                 Judgement::Take { draft, sequence } => {
-                    let Ingress { packet_id, exactly_once, received_at_ms, quarantine, .. } = ingress;
+                    let Ingress { packet_id, exactly_once, received_at_ms, quarantine, .. } = *ingress;
                     run.quarantine = quarantine;
                     device.handed_over(sequence, packet_id, exactly_once, &draft);
                     let entry = Entry { draft, packet_id, exactly_once, received_at_ms };
@@ -403,12 +404,11 @@ impl DeviceActor {
         self.waiters.entry(sequence).or_default().push(answer);
     }
 
-    fn quarantine(&self, ingress: Ingress, reject: Reject, answer: Answer) {
-        let kept = ingress.payload.len().min(QUARANTINED_BYTES);
+    fn quarantine(&self, ingress: &Ingress, reject: Reject, answer: Answer) {
         let refusal = Refusal {
             device: Some(self.parts.slot.get().id),
             topic: ingress.topic.as_ref().into(),
-            payload: ingress.payload.slice(..kept).into(),
+            payload: ingress.payload.iter().take(QUARANTINED_BYTES).copied().collect(),
             reject,
             received_at_ms: ingress.received_at_ms,
             reply: Box::new(move |stored| {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use windlass_journal::{AppendError, DeviceState, Error, Recent};
-use windlass_reading::{Claim, DeviceId, Domain, Draft, Format, PublicKey, Reading, Reject, Settlement};
+use windlass_reading::{Claim, DeviceId, Domain, Draft, Format, Payload, PublicKey, Reading, Reject, Settlement};
 
 /// QoS 1 publishes by which a redelivery is known. MQTT clients keep 10–65 in flight.
 const RECENT: usize = 64;
@@ -60,11 +60,11 @@ pub(crate) enum Next {
 
 #[derive(Debug)]
 struct InFlight {
-    packet: Option<(u16, Vec<u8>)>,
+    packet: Option<(u16, Payload)>,
     exactly_once: bool,
     message_id: Option<String>,
     /// What the device signed, where it does.
-    signed: Option<(u64, Vec<u8>)>,
+    signed: Option<(u64, Payload)>,
 }
 
 /// One device's rules and state.
@@ -174,7 +174,7 @@ impl Device {
             epoch: claim.epoch,
             sequence: claim.sequence,
             observed_at_ms: draft.observed_at_ms,
-            payload: draft.payload,
+            payload: draft.payload.into_vec(),
         };
         let Some(signature) = key.verified(domain.reading(&reading), &claim.signature) else {
             return Judgement::Reject(Reject::BadSignature);
@@ -189,7 +189,7 @@ impl Device {
         }
         let Reading { payload, sequence, .. } = reading;
         let claim = Claim { signature: signature.to_vec(), ..claim };
-        Judgement::Take { draft: Draft { payload, claim: Some(claim), ..draft }, sequence }
+        Judgement::Take { draft: Draft { payload: payload.into(), claim: Some(claim), ..draft }, sequence }
     }
 
     /// A number that is used: by the same reading, or by another one.
@@ -199,7 +199,8 @@ impl Device {
             Some(signed) => signed.as_ref().is_some_and(|(at, p)| (*at, p) == (draft.observed_at_ms, &draft.payload)),
             None => match shelf.reading(sequence) {
                 Ok(Some(r)) => {
-                    (r.epoch, r.observed_at_ms, &r.payload) == (claim.epoch, draft.observed_at_ms, &draft.payload)
+                    (r.epoch, r.observed_at_ms, r.payload.as_slice())
+                        == (claim.epoch, draft.observed_at_ms, draft.payload.as_slice())
                 }
                 // It has left for an archive. Only a repeat is that old.
                 Ok(None) => true,

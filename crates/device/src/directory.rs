@@ -55,15 +55,15 @@ struct Running {
     gate: Gate,
 }
 
-/// The last so many publishes of an offer were not taken: its listener never hears of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The last publishes of an offer were not taken: its listener never hears of them.
+#[derive(Debug)]
 pub enum Refused {
-    /// The device's mailbox is full: stop reading its socket for a while, then offer them again.
-    Full(usize),
+    /// The device's mailbox is full: stop reading its socket for a while, then offer these again.
+    Full(Vec<Ingress>),
     /// The device is not configured.
-    Unknown(usize),
+    Unknown(Vec<Ingress>),
     /// No actor can run (shutdown).
-    Unavailable(usize),
+    Unavailable(Vec<Ingress>),
 }
 
 impl Directory {
@@ -95,7 +95,7 @@ impl Directory {
     /// of each that was taken, exactly once, by its place in `publishes`.
     ///
     /// # Errors
-    /// [`Refused`] says how many of the last ones were not taken.
+    /// [`Refused`] gives back those that were not taken.
     pub fn offer(
         &self,
         device: &DeviceId,
@@ -107,37 +107,37 @@ impl Directory {
             return Ok(());
         }
         let entry = self.entry(device).filter(|e| e.configured.load(Ordering::Relaxed));
-        let Some(entry) = entry else { return Err(Refused::Unknown(offered)) };
+        let Some(entry) = entry else { return Err(Refused::Unknown(publishes)) };
         for _ in 0..ATTEMPTS {
             let (address, pass) = match self.enter(&entry, offered, self.0.config.mailbox) {
                 Ok(way) => way,
                 Err(Turned::Full) => {
                     metrics::mailbox_full();
-                    return Err(Refused::Full(offered));
+                    return Err(Refused::Full(publishes));
                 }
                 Err(Turned::Closed) => break,
             };
             let granted = pass.messages();
-            // Of no use to the next attempt, where there is one: only what comes back from this one is.
             let late = publishes.split_off(granted);
             match address.try_send(Delivery::new(publishes, Arc::clone(listener), pass)) {
                 Ok(()) if granted == offered => return Ok(()),
                 Ok(()) => {
                     metrics::mailbox_full();
-                    return Err(Refused::Full(offered - granted));
+                    return Err(Refused::Full(late));
                 }
-                Err(SendError::Full(mut back)) => {
+                Err(SendError::Full(back)) => {
                     metrics::mailbox_full();
-                    back.take();
-                    return Err(Refused::Full(offered));
+                    publishes = back.give_back();
+                    publishes.extend(late);
+                    return Err(Refused::Full(publishes));
                 }
-                Err(SendError::Closed(mut back)) => {
-                    publishes = back.take();
+                Err(SendError::Closed(back)) => {
+                    publishes = back.give_back();
                     publishes.extend(late);
                 }
             }
         }
-        Err(Refused::Unavailable(offered))
+        Err(Refused::Unavailable(publishes))
     }
 
     /// Signs `digest` with the device's custodial key of this generation (of the present one without). Waits its turn in

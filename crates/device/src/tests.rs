@@ -64,7 +64,7 @@ impl Fake {
     }
 
     fn payloads(&self) -> Vec<String> {
-        self.stored.lock().unwrap().iter().map(|r| String::from_utf8(r.payload.clone()).unwrap()).collect()
+        self.stored.lock().unwrap().iter().map(|r| String::from_utf8(r.payload.to_vec()).unwrap()).collect()
     }
 }
 
@@ -149,7 +149,7 @@ fn ingress(payload: &str, packet_id: u16, duplicate: bool) -> Ingress {
 struct Ears(Vec<Mutex<Option<oneshot::Sender<Outcome>>>>);
 
 impl Listener for Ears {
-    fn hear(&self, outcomes: &[(usize, Outcome)]) {
+    fn hear(&self, _: &[Ingress], outcomes: &[(usize, Outcome)]) {
         for (place, outcome) in outcomes {
             let sender = self.0[*place].lock().unwrap().take().expect("heard once");
             let _ = sender.send(*outcome);

@@ -1,7 +1,7 @@
 //! What the journal hands out: device state, listings, unsettled readings.
 
 use alloy::primitives::{Address, B256, Bytes};
-use windlass_reading::{DeviceId, Format, PublicKey, Reading, Reject, Settlement};
+use windlass_reading::{DeviceId, Format, Payload, PublicKey, Reading, Reject, Settlement};
 
 use crate::LogState;
 
@@ -93,7 +93,7 @@ pub struct Recent {
     /// Its number.
     pub sequence: u64,
     /// Its stored payload.
-    pub payload: Vec<u8>,
+    pub payload: Payload,
     /// A QoS 2 publish whose packet id was not released yet.
     pub unreleased: bool,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Draft, Reject, Settlement, gtin, signed};
+use crate::{Draft, Payload, Reject, Settlement, gtin, signed};
 
 /// Longest `digits` code: 10^77 is the largest power of ten below 2^256.
 const MAX_DIGITS: usize = 77;
@@ -42,7 +42,7 @@ impl Format {
     pub fn decode(self, bytes: &[u8], received_at_ms: u64) -> Decoded {
         let draft = |payload: &[u8]| Draft {
             observed_at_ms: received_at_ms,
-            payload: payload.to_vec(),
+            payload: Payload::from_slice(payload),
             message_id: None,
             claim: None,
         };
@@ -168,7 +168,7 @@ fn json(bytes: &[u8], received_at_ms: u64) -> Decoded {
     if let Some(id) = &envelope.id {
         text(id.as_bytes())?;
     }
-    let payload = text(envelope.code.as_bytes())?.as_bytes().to_vec();
+    let payload = Payload::from_slice(text(envelope.code.as_bytes())?.as_bytes());
     Ok(Draft { observed_at_ms, payload, message_id: envelope.id, claim: None })
 }
 
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     fn payload(format: Format, bytes: &[u8]) -> Result<Vec<u8>, Reject> {
-        format.decode(bytes, 1_000).map(|d| d.payload)
+        format.decode(bytes, 1_000).map(|d| d.payload.into_vec())
     }
 
     #[test]
@@ -205,7 +205,10 @@ mod tests {
     #[test]
     fn json_takes_both_times_and_refuses_unknown_keys() {
         let d = Format::Json.decode(br#"{"code":"A1","at":1700000000123,"id":"m1"}"#, 5).unwrap();
-        assert_eq!((d.observed_at_ms, d.payload, d.message_id), (1_700_000_000_123, b"A1".to_vec(), Some("m1".into())));
+        assert_eq!(
+            (d.observed_at_ms, d.payload.as_slice(), d.message_id),
+            (1_700_000_000_123, &b"A1"[..], Some("m1".into()))
+        );
         let d = Format::Json.decode(br#"{"code":"A1","at":"2023-11-14T22:13:20.5Z"}"#, 5).unwrap();
         assert_eq!(d.observed_at_ms, 1_700_000_000_500);
         assert_eq!(Format::Json.decode(br#"{"code":"A1"}"#, 5).unwrap().observed_at_ms, 5);

@@ -23,7 +23,7 @@ pub use gtin::{check_digit, is_gtin};
 pub use key::{InvalidKey, PublicKey};
 pub use leaf::{Leaves, leaf, leaf_tag};
 pub use packing::{PackingError, pack_run, unpack_run, unpack_single};
-pub use reading::{Draft, Reading};
+pub use reading::{Draft, Payload, Reading};
 pub use reject::Reject;
 pub use settlement::Settlement;
 pub use signed::Claim;

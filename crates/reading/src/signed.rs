@@ -78,7 +78,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Draft, Reject> {
     if claim.signature.len() > MAX_SIGNATURE_BYTES {
         return Err(Reject::BadSignature);
     }
-    Ok(Draft { observed_at_ms, payload, message_id: None, claim: Some(claim) })
+    Ok(Draft { observed_at_ms, payload: payload.into(), message_id: None, claim: Some(claim) })
 }
 
 type Parts = (u64, Vec<u8>, Claim);

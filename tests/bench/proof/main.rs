@@ -136,7 +136,7 @@ async fn fill(journal: &Sqlite) {
             let entry = |r: &Reading| Entry {
                 draft: Draft {
                     observed_at_ms: r.observed_at_ms,
-                    payload: r.payload.clone(),
+                    payload: r.payload.clone().into(),
                     message_id: None,
                     claim: None,
                 },

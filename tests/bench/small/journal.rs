@@ -95,8 +95,12 @@ fn device() -> DeviceRow {
 }
 
 fn entry(reading: Reading) -> Entry {
-    let draft =
-        Draft { observed_at_ms: reading.observed_at_ms, payload: reading.payload, message_id: None, claim: None };
+    let draft = Draft {
+        observed_at_ms: reading.observed_at_ms,
+        payload: reading.payload.into(),
+        message_id: None,
+        claim: None,
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let received_at_ms = u64::try_from(now.as_millis()).unwrap();
     Entry { draft, packet_id: None, exactly_once: false, received_at_ms }

@@ -21,8 +21,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use windlass_broker::{
-    Identities, Identity, Intake, Limits, NotStored, Outbox, Publish, Qos, Refusal, Refused, SecretHash, SessionStore,
-    Step, Stored, User, Verdict,
+    Identities, Identity, Intake, Limits, NotStored, Offer, Outbox, Publish, Qos, Refusal, Refused, SecretHash,
+    SessionStore, Step, Stored, User, Verdict,
     fuzz::{Bench, InMemory},
 };
 use windlass_reading::{DeviceId, Reject};
@@ -243,15 +243,13 @@ struct State {
 }
 
 impl Intake for Desk {
-    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused> {
-        let mut publishes = publishes.into_iter();
-        while let Some(publish) = publishes.next() {
-            match self.take(publish) {
-                Ok(()) => {}
-                Err(Refused::Full(full)) => return Err(Refused::Full(full.into_iter().chain(publishes).collect())),
-                // The front answers what it gets back; the others must not suffer from their neighbour.
-                Err(closed) => drop(closed),
+    fn offer(&self, mut offer: Offer) -> Result<(), Refused> {
+        while let Some(publish) = offer.publishes.first() {
+            if self.is_full_for(publish) {
+                return Err(Refused::Full(offer));
             }
+            let rest = offer.split_off(1);
+            self.take(std::mem::replace(&mut offer, rest));
         }
         Ok(())
     }
@@ -264,39 +262,40 @@ impl Intake for Desk {
 }
 
 impl Desk {
-    fn take(&self, publish: Publish) -> Result<(), Refused> {
+    fn is_full_for(&self, publish: &Publish) -> bool {
         let mut state = self.state.lock().expect("no panic before");
+        let counts = publish.payload.first() == Some(&b'f');
+        state.full += usize::from(counts);
+        counts && !state.full.is_multiple_of(3)
+    }
+
+    /// Of one publish. Closed or not answered, it must not harm its neighbours.
+    fn take(&self, Offer { device, publishes, replies }: Offer) {
+        let mut state = self.state.lock().expect("no panic before");
+        let Some(publish) = publishes.first() else { return };
         let first = publish.payload.first().copied();
-        if first == Some(b'f') {
-            state.full += 1;
-            if !state.full.is_multiple_of(3) {
-                return Err(Refused::Full(vec![publish]));
-            }
-        }
-        let verdict = state.judge(&publish, first);
-        state.note(&publish, verdict);
+        let verdict = state.judge(publish, first);
+        state.note(&device, publish, verdict);
         let outbox = self.outbox.get().expect("set before the first connection").clone();
         match first {
             _ if publish.step == Step::Release => {
-                publish.reply.send(verdict);
+                replies.send([(0, verdict)]);
             }
-            Some(b'c') => return Err(Refused::Closed(vec![publish])),
-            Some(b'd') => drop(publish.reply),
+            Some(b'c' | b'd') => drop(replies),
             Some(b'l') => {
                 let state = self.state.clone();
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     let mut state = state.lock().expect("no panic before");
-                    state.tell(&outbox, publish.device.as_str(), verdict);
-                    publish.reply.send(verdict);
+                    state.tell(&outbox, device.as_str(), verdict);
+                    replies.send([(0, verdict)]);
                 });
             }
             _ => {
-                state.tell(&outbox, publish.device.as_str(), verdict);
-                publish.reply.send(verdict);
+                state.tell(&outbox, device.as_str(), verdict);
+                replies.send([(0, verdict)]);
             }
         }
-        Ok(())
     }
 }
 
@@ -313,8 +312,8 @@ impl State {
         }
     }
 
-    fn note(&mut self, publish: &Publish, verdict: Verdict) {
-        let (device, packet_id) = (publish.device.to_string(), publish.packet_id);
+    fn note(&mut self, device: &DeviceId, publish: &Publish, verdict: Verdict) {
+        let (device, packet_id) = (device.to_string(), publish.packet_id);
         self.events.push(match verdict {
             Verdict::Released { known } => Event::Released { device, packet_id, known },
             _ => Event::Published {

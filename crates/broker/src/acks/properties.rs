@@ -50,7 +50,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 struct Entry {
     answer: Option<(Answer, u16)>,
     code: Option<u8>,
-    reply: Option<Reply>,
+    reply: Option<Replies>,
 }
 
 #[derive(Default)]
@@ -60,7 +60,7 @@ struct Model {
 }
 
 impl Model {
-    fn push(&mut self, answer: Option<(Answer, u16)>, code: Option<u8>, reply: Option<Reply>) {
+    fn push(&mut self, answer: Option<(Answer, u16)>, code: Option<u8>, reply: Option<Replies>) {
         if let Some((Answer::Pubrec, packet_id)) = answer {
             self.unreleased.insert(packet_id);
         }
@@ -78,7 +78,7 @@ impl Model {
         });
         let reply = entry.reply.take();
         if let (Some(verdict), Some(reply)) = (verdict, reply) {
-            reply.send(verdict);
+            reply.send([(0, verdict)]);
         }
     }
 
@@ -138,8 +138,8 @@ proptest! {
         for act in acts {
             match act {
                 Act::Await { answer } => {
-                    let reply = acks.await_verdict(answer, None, Instant::now());
-                    model.push(answer, None, Some(reply));
+                    acks.await_verdict(answer, None, Instant::now());
+                    model.push(answer, None, Some(acks.replies(1)));
                 }
                 Act::Refuse { answer } => {
                     acks.refuse(answer, 0x87, "foreign_topic", Instant::now());

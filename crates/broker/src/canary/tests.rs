@@ -16,7 +16,7 @@ use windlass_reading::DeviceId;
 
 use super::*;
 use crate::{
-    Broker, Config, Identities, Identity, Intake, Listener, NotStored, Outbox, Publish, Refused, SecretHash,
+    Broker, Config, Identities, Identity, Intake, Listener, NotStored, Offer, Outbox, Refused, SecretHash,
     SessionStore, Stored, User, Verdict, intake::Qos,
 };
 
@@ -30,10 +30,10 @@ const RECEIPTS: &str = "devices/a/receipts";
 struct Counts(AtomicU64);
 
 impl Intake for Counts {
-    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused> {
-        for publish in publishes {
+    fn offer(&self, offer: Offer) -> Result<(), Refused> {
+        for place in 0..offer.publishes.len() {
             let sequence = self.0.fetch_add(1, Ordering::Relaxed) + 1;
-            publish.reply.send(Verdict::Accepted { sequence });
+            offer.replies.send([(place, Verdict::Accepted { sequence })]);
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    iter,
     net::SocketAddr,
+    ops::Deref,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -13,7 +13,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -23,29 +22,62 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use windlass_broker::{
-    Broker, Certificates, Config, Identities, Identity, Intake, Limits, Listener, NotStored, Outbox, Publish, Refusal,
-    Refused, RouterHealth, SecretHash, SessionStore, Stored, User, Verdict,
+    Broker, Certificates, Config, Identities, Identity, Intake, Limits, Listener, NotStored, Offer, Outbox, Publish,
+    Refusal, Refused, Replies, RouterHealth, SecretHash, SessionStore, Stored, User, Verdict,
 };
-use windlass_reading::DeviceId;
+use windlass_reading::{DeviceId, Payload};
 
 /// No answer of a working broker takes so long; a wait this long is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// One publish of an offer.
+#[derive(Debug)]
+pub struct Arrived {
+    pub device: DeviceId,
+    pub reply: Reply,
+    publish: Publish,
+}
+
+/// The answer to one publish.
+#[derive(Debug)]
+pub struct Reply(Replies);
+
+impl Arrived {
+    fn of(mut offer: Offer) -> Self {
+        let publish = offer.publishes.pop().expect("an offer of one");
+        Self { device: offer.device, reply: Reply(offer.replies), publish }
+    }
+}
+
+impl Deref for Arrived {
+    type Target = Publish;
+
+    fn deref(&self) -> &Publish {
+        &self.publish
+    }
+}
+
+impl Reply {
+    pub fn send(self, verdict: Verdict) {
+        self.0.send([(0, verdict)]);
+    }
+}
+
 /// Passes publishes to the test; may be told to be full for the next few.
 pub struct Desk {
-    publishes: mpsc::UnboundedSender<Publish>,
+    publishes: mpsc::UnboundedSender<Arrived>,
     pub full: AtomicUsize,
     pub refusals: Mutex<VecDeque<Refusal>>,
 }
 
 impl Intake for Desk {
-    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused> {
-        let mut publishes = publishes.into_iter();
-        while let Some(publish) = publishes.next() {
+    fn offer(&self, mut offer: Offer) -> Result<(), Refused> {
+        while !offer.publishes.is_empty() {
             if self.full.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
-                return Err(Refused::Full(iter::once(publish).chain(publishes).collect()));
+                return Err(Refused::Full(offer));
             }
-            self.publishes.send(publish).map_err(|e| Refused::Closed(vec![e.0]))?;
+            let rest = offer.split_off(1);
+            self.publishes.send(Arrived::of(std::mem::replace(&mut offer, rest))).map_err(|_| Refused::Closed)?;
         }
         Ok(())
     }
@@ -85,7 +117,7 @@ pub fn desk() -> User {
 pub struct Bench {
     pub desk: Arc<Desk>,
     pub shelf: Arc<Shelf>,
-    pub publishes: mpsc::UnboundedReceiver<Publish>,
+    pub publishes: mpsc::UnboundedReceiver<Arrived>,
     pub identities: Identities,
     pub certificates: Certificates,
     pub outbox: Outbox,
@@ -133,7 +165,7 @@ pub async fn bench_on(listeners: Vec<Listener>, limits: Limits, base: &Path, she
 }
 
 impl Bench {
-    pub async fn publish(&mut self) -> Publish {
+    pub async fn publish(&mut self) -> Arrived {
         timeout(PATIENCE, self.publishes.recv()).await.unwrap().unwrap()
     }
 
@@ -304,7 +336,7 @@ pub fn puback(packet_id: u8) -> Vec<u8> {
     vec![0x40, 2, 0, packet_id]
 }
 
-pub fn accept(publish: Publish, sequence: u64) -> Bytes {
+pub fn accept(publish: Arrived, sequence: u64) -> Payload {
     let payload = publish.payload.clone();
     publish.reply.send(Verdict::Accepted { sequence });
     payload

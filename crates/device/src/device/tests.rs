@@ -115,7 +115,7 @@ fn a_repeat_is_the_newest_publish_of_its_packet_id_with_the_same_payload() {
 #[test]
 fn the_window_forgets_the_65th_publish_back() {
     let recent = (1..=65u16)
-        .map(|n| Recent { packet_id: n, sequence: n.into(), payload: b"5".to_vec(), unreleased: false })
+        .map(|n| Recent { packet_id: n, sequence: n.into(), payload: Payload::from_slice(b"5"), unreleased: false })
         .collect();
     let d = device(Format::Digits, Settlement::Anchor, DeviceState { last_sequence: 65, recent });
     assert!(matches!(judge(&d, b"5", Some(1), true), Judgement::Take { sequence: 66, .. }));

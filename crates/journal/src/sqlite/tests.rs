@@ -44,7 +44,12 @@ pub(super) fn append(journal: &Sqlite, name: &str, settlement: Settlement, seque
 
 fn entry(sequence: u64, (packet_id, exactly_once): (u16, bool)) -> Entry {
     Entry {
-        draft: Draft { observed_at_ms: 5, payload: sequence.to_string().into_bytes(), message_id: None, claim: None },
+        draft: Draft {
+            observed_at_ms: 5,
+            payload: sequence.to_string().into_bytes().into(),
+            message_id: None,
+            claim: None,
+        },
         packet_id: Some(packet_id),
         exactly_once,
         received_at_ms: 1_000 + sequence,

@@ -8,7 +8,7 @@ use std::{
 use alloy::primitives::Address;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
-use windlass_reading::{DeviceId, Reading, Settlement};
+use windlass_reading::{DeviceId, Payload, Reading, Settlement};
 
 use super::{
     Sqlite,
@@ -117,7 +117,7 @@ fn recent(c: &Connection, device: i64, last_sequence: u64) -> Result<Vec<Recent>
             if let Some(packet_id) = packet_id
                 && (unreleased || sequence > since)
             {
-                recent.push(Recent { packet_id, sequence, payload, unreleased });
+                recent.push(Recent { packet_id, sequence, payload: Payload::from_slice(&payload), unreleased });
             }
         })?;
     }

@@ -267,7 +267,7 @@ impl Readings {
                     entry.settlement.as_str(),
                     first.packet_id,
                     first.draft.message_id,
-                    first.draft.payload,
+                    first.draft.payload.as_slice(),
                     first.exactly_once,
                     first.draft.claim.as_ref().map(|claim| &claim.signature),
                     arrival as i64,

@@ -1,12 +1,12 @@
 //! Between the broker and the device actors: publishes go in, verdicts and receipts come back.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::json;
-use windlass_broker::{Identity, Intake, Outbox, Publish, Qos, Refusal, Refused, Step, User, Verdict};
+use windlass_broker::{Identity, Intake, Offer, Outbox, Publish, Qos, Refusal, Refused, Replies, Step, User, Verdict};
 use windlass_device::{Directory, Ingress, Listener, Outcome};
 use windlass_journal::{Journal, Sqlite};
 use windlass_reading::{DeviceId, Reject, Settlement};
@@ -36,22 +36,26 @@ impl Gate {
 }
 
 impl Intake for Gate {
-    fn offer(&self, publishes: Vec<Publish>) -> Result<(), Refused> {
-        let Some(device) = publishes.first().map(|publish| publish.device.clone()) else { return Ok(()) };
-        let offered = publishes.iter().map(ingress).collect();
+    fn offer(&self, offer: Offer) -> Result<(), Refused> {
+        let Offer { device, publishes, replies } = offer;
+        let offered = publishes.len();
         let waiting = Arc::new(Waiting {
-            publishes: Mutex::new(publishes.into_iter().map(Some).collect()),
+            replies,
             device: device.clone(),
             outbox: self.outbox.clone(),
             directory: self.directory.clone(),
             journal: self.journal.clone(),
         });
         let listener: Arc<dyn Listener> = waiting.clone();
-        let Err(refused) = self.directory.offer(&device, offered, &listener) else { return Ok(()) };
+        let publishes = publishes.into_iter().map(ingress).collect();
+        let Err(refused) = self.directory.offer(&device, publishes, &listener) else { return Ok(()) };
         Err(match refused {
-            windlass_device::Refused::Full(count) => Refused::Full(waiting.last(count)),
-            windlass_device::Refused::Unknown(count) => Refused::Unknown(waiting.last(count)),
-            windlass_device::Refused::Unavailable(count) => Refused::Closed(waiting.last(count)),
+            windlass_device::Refused::Full(rest) => {
+                let replies = waiting.replies.split_off(offered - rest.len());
+                Refused::Full(Offer { device, publishes: rest.into_iter().map(publish).collect(), replies })
+            }
+            windlass_device::Refused::Unknown(_) => Refused::Unknown,
+            windlass_device::Refused::Unavailable(_) => Refused::Closed,
         })
     }
 
@@ -79,45 +83,55 @@ impl Intake for Gate {
     }
 }
 
-/// The publishes of one offer, until their outcomes are heard.
+/// Hears the outcomes of one offer.
 struct Waiting {
-    publishes: Mutex<Vec<Option<Publish>>>,
+    replies: Replies,
     device: DeviceId,
     outbox: Arc<OnceLock<Outbox>>,
     directory: Directory,
     journal: Sqlite,
 }
 
-impl Waiting {
-    /// The last ones, which nothing will be heard of.
-    fn last(&self, count: usize) -> Vec<Publish> {
-        let mut publishes = self.publishes();
-        let from = publishes.len().saturating_sub(count);
-        publishes.drain(from..).flatten().collect()
-    }
-
-    fn publishes(&self) -> MutexGuard<'_, Vec<Option<Publish>>> {
-        self.publishes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Listener for Waiting {
-    fn hear(&self, outcomes: &[(usize, Outcome)]) {
+    fn hear(&self, publishes: &[Ingress], outcomes: &[(usize, Outcome)]) {
         for (_, outcome) in outcomes {
             log(&self.device, outcome);
         }
-        let mut heard = Vec::with_capacity(outcomes.len());
-        {
-            let mut publishes = self.publishes();
-            let take = |(place, outcome): &(usize, Outcome)| Some((publishes.get_mut(*place)?.take()?, *outcome));
-            heard.extend(outcomes.iter().filter_map(take));
-        }
         if let Some(outbox) = self.outbox.get() {
-            tell(outbox, &self.device, &heard, &self.directory, &self.journal);
+            self.tell(outbox, publishes, outcomes);
         }
-        // The oldest last: that is what the session waits for.
-        for (publish, outcome) in heard.into_iter().rev() {
-            publish.reply.send(verdict(outcome));
+        self.replies.send(outcomes.iter().map(|(place, outcome)| (*place, verdict(*outcome))));
+    }
+}
+
+impl Waiting {
+    /// The device's own topics hear what became of its publishes.
+    fn tell(&self, outbox: &Outbox, publishes: &[Ingress], outcomes: &[(usize, Outcome)]) {
+        let device = &self.device;
+        let receipts = format!("devices/{device}/receipts");
+        let wanted = outbox.wants(&receipts);
+        for (place, outcome) in outcomes {
+            let Some(publish) = publishes.get(*place) else { continue };
+            match outcome {
+                Outcome::Accepted { sequence } | Outcome::Repeated { sequence } if wanted => {
+                    let receipt = json!({
+                        "device": device,
+                        "sequence": sequence,
+                        "payload": crate::rows::payload(publish.payload.trim_ascii()),
+                        "state": "accepted",
+                        "settlement": self.directory.settlement_of(device).map(Settlement::as_str),
+                        "batch": null,
+                        "tx": null,
+                        "block": null,
+                        "at": publish.received_at_ms,
+                    });
+                    outbox.tell(receipts.clone(), receipt.to_string().into(), Qos::AtLeastOnce);
+                }
+                Outcome::Rejected(reject) => {
+                    tell_error(outbox, &self.journal, device, &publish.topic, *reject, publish.received_at_ms);
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -133,19 +147,39 @@ fn log(device: &DeviceId, outcome: &Outcome) {
     }
 }
 
-fn ingress(publish: &Publish) -> Ingress {
+fn ingress(publish: Publish) -> Ingress {
     Ingress {
         step: match publish.step {
             Step::Publish => windlass_device::Step::Publish,
             Step::Release => windlass_device::Step::Release,
         },
-        topic: publish.topic.clone(),
-        payload: publish.payload.clone(),
+        topic: publish.topic,
+        payload: publish.payload,
         packet_id: publish.packet_id,
         duplicate: publish.duplicate,
         exactly_once: publish.qos == Qos::ExactlyOnce,
         received_at_ms: publish.received_at_ms,
         quarantine: None,
+    }
+}
+
+/// What came of it, to be offered again.
+fn publish(ingress: Ingress) -> Publish {
+    Publish {
+        step: match ingress.step {
+            windlass_device::Step::Publish => Step::Publish,
+            windlass_device::Step::Release => Step::Release,
+        },
+        topic: ingress.topic,
+        payload: ingress.payload,
+        qos: match (ingress.exactly_once, ingress.packet_id) {
+            (true, _) => Qos::ExactlyOnce,
+            (false, Some(_)) => Qos::AtLeastOnce,
+            (false, None) => Qos::AtMostOnce,
+        },
+        duplicate: ingress.duplicate,
+        packet_id: ingress.packet_id,
+        received_at_ms: ingress.received_at_ms,
     }
 }
 
@@ -156,34 +190,6 @@ fn verdict(outcome: Outcome) -> Verdict {
         Outcome::Released { known } => Verdict::Released { known },
         Outcome::Rejected(reject) => Verdict::Rejected(reject),
         Outcome::Unavailable => Verdict::Unavailable,
-    }
-}
-
-/// The device's own topics hear what became of its publishes.
-fn tell(outbox: &Outbox, device: &DeviceId, heard: &[(Publish, Outcome)], directory: &Directory, journal: &Sqlite) {
-    let receipts = format!("devices/{device}/receipts");
-    let wanted = outbox.wants(&receipts);
-    for (publish, outcome) in heard {
-        match outcome {
-            Outcome::Accepted { sequence } | Outcome::Repeated { sequence } if wanted => {
-                let receipt = json!({
-                    "device": device,
-                    "sequence": sequence,
-                    "payload": crate::rows::payload(publish.payload.trim_ascii()),
-                    "state": "accepted",
-                    "settlement": directory.settlement_of(device).map(Settlement::as_str),
-                    "batch": null,
-                    "tx": null,
-                    "block": null,
-                    "at": publish.received_at_ms,
-                });
-                outbox.tell(receipts.clone(), receipt.to_string().into(), Qos::AtLeastOnce);
-            }
-            Outcome::Rejected(reject) => {
-                tell_error(outbox, journal, device, &publish.topic, *reject, publish.received_at_ms);
-            }
-            _ => {}
-        }
     }
 }
 

@@ -101,7 +101,7 @@ fn ingress(row: QuarantineRow) -> Result<(windlass_reading::DeviceId, Ingress), 
 struct Ear(Mutex<Option<oneshot::Sender<Outcome>>>);
 
 impl Listener for Ear {
-    fn hear(&self, outcomes: &[(usize, Outcome)]) {
+    fn hear(&self, _: &[Ingress], outcomes: &[(usize, Outcome)]) {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let (Some(sender), Some((_, outcome))) = (sender, outcomes.first()) {
             // Nobody waits any more: what became of it is in the journal all the same.

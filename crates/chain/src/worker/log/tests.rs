@@ -103,7 +103,7 @@ impl Gateway {
         let id = DeviceId::new(&format!("d-{device}")).unwrap();
         let payload = sequence.to_string().into_bytes();
         let (reply, stored) = mpsc::channel();
-        let draft = Draft { observed_at_ms: *sequence, payload: payload.clone(), message_id: None, claim: None };
+        let draft = Draft { observed_at_ms: *sequence, payload: payload.clone().into(), message_id: None, claim: None };
         let append = Append {
             device: id.clone(),
             epoch: 1,

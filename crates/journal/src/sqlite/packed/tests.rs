@@ -28,7 +28,7 @@ struct Known {
 
 impl Known {
     fn reading(&self) -> Reading {
-        let (observed_at_ms, payload) = (self.entry.draft.observed_at_ms, self.entry.draft.payload.clone());
+        let (observed_at_ms, payload) = (self.entry.draft.observed_at_ms, self.entry.draft.payload.to_vec());
         Reading { device: id(self.name), epoch: 1, sequence: self.sequence, observed_at_ms, payload }
     }
 }
@@ -126,7 +126,7 @@ impl History {
         Entry {
             draft: Draft {
                 observed_at_ms,
-                payload: vec![b'1'; 1 + self.dice.below(length) as usize],
+                payload: vec![b'1'; 1 + self.dice.below(length) as usize].into(),
                 message_id: self.dice.one_in(150).then(|| unique.to_string()),
                 claim: self.dice.one_in(150).then_some(claim),
             },
