@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    device::{Phase, Shared},
+    course::{Phase, Shared},
     faults::Hostile,
     load::Scanner,
     raw::{self, Answer, Raw},

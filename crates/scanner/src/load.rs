@@ -105,7 +105,8 @@ pub struct Load {
     pub keep_session: bool,
     /// A link for each reading: connect, publish, disconnect, as firmware does that sleeps in between.
     pub one_per_connection: bool,
-    /// Whether [`Report::ledger`](crate::Report::ledger) is kept: about 60 bytes per reading.
+    /// Whether [`Report::ledger`](crate::Report::ledger) is kept: about 100 bytes per reading, and up to twice that while it is put
+    /// together at the end.
     pub ledger: bool,
     /// Troubles to make.
     pub faults: Vec<Fault>,

@@ -41,8 +41,10 @@ Examples:
   windlass-scanner --broker gateway.example:8883 --tls --ca ca.pem --credentials scanners.txt
 
 Exit codes: 0 readings were made, all that fell due were sent and every well-formed one acknowledged (at QoS 0:
-sent), and the audit, where one was asked for, is clean; 1 some were refused, lost or never sent, there were none, or
-ledger, gateway and chain do not agree; 64 the command line or a file it names is wrong."
+sent), and the audit, where one was asked for, is clean; 1 some were refused, lost or never sent, there were none,
+ledger, gateway and chain do not agree, or one of them could not be asked; 2 all was well, but nothing was
+acknowledged that an audit could look for; 64 the command line, or a file it names is wrong;
+130 interrupted twice."
 )]
 pub(crate) struct Options {
     #[command(subcommand)]

@@ -20,17 +20,20 @@ pub struct Entry {
     pub device: DeviceId,
     /// What it read.
     pub payload: String,
-    /// The reading was sent again as a new publish after the broker had lost the session, so the broker may
-    /// rightly hold it twice.
-    pub resent: bool,
+    /// How often the reading was sent again as a new publish after the broker had lost the session: so often more the
+    /// broker may rightly hold it.
+    pub resent: u32,
     /// When it fell due or was sent, in unix milliseconds by this machine's clock: no gateway has it from before.
     pub read_at: u64,
+    /// When its acknowledgement was read, by the same clock.
+    pub acknowledged_at: u64,
 }
 
 /// Acknowledgement times in milliseconds.
 ///
 /// A reading is timed from the moment it is given to the MQTT client; one that had to wait for that (window
-/// full, link down) from the moment it fell due, so that a stalled broker cannot hide its stall.
+/// full, link down) from the moment it fell due, so that a stalled broker cannot hide its stall. What was never
+/// acknowledged has no time and is not in here; it is counted as lost or as unsent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
     /// Half were faster.
@@ -67,6 +70,10 @@ pub struct Report {
     pub lost: u64,
     /// Fell due and never went on the wire (no connection, or the window stayed full).
     pub unsent: u64,
+    /// Scanners that were connected when the clock started; the others went on trying.
+    pub connected_at_start: u64,
+    /// Clients that a fault of this program ended. What they did since their last count is missing in this report.
+    pub ended_by_fault: u64,
     /// Refusals by the reason that the broker gave.
     pub refusals: BTreeMap<String, u64>,
     /// What became of the hostile clients, by their kind.
@@ -88,6 +95,8 @@ impl Report {
             totals: progress.snapshot(),
             lost: tally.lost,
             unsent: tally.unsent,
+            connected_at_start: 0,
+            ended_by_fault: 0,
             refusals: progress.refusals(),
             hostile: BTreeMap::new(),
             elapsed,
@@ -95,11 +104,11 @@ impl Report {
         }
     }
 
-    /// Whether there were readings, everything due was sent and every well-formed reading acknowledged. At
-    /// QoS 0: sent.
+    /// Whether there were readings, everything due was sent and every well-formed reading acknowledged, as far as no
+    /// fault of this program hides it. At QoS 0: sent.
     pub fn all_acknowledged(&self) -> bool {
         let totals = &self.totals;
-        let settled = self.lost == 0 && self.unsent == 0;
+        let settled = self.lost == 0 && self.unsent == 0 && self.ended_by_fault == 0;
         totals.published > 0 && settled && totals.refused == totals.malformed_refused
     }
 }
@@ -141,6 +150,8 @@ mod tests {
         let mut report = Report::new(&progress, Tally::default(), Duration::from_secs(1));
         assert!(report.all_acknowledged());
         report.lost = 1;
+        assert!(!report.all_acknowledged());
+        (report.lost, report.ended_by_fault) = (0, 1);
         assert!(!report.all_acknowledged());
         progress.record_refusal("QuotaExceeded".into(), false);
         assert!(!Report::new(&progress, Tally::default(), Duration::ZERO).all_acknowledged());

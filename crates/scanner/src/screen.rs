@@ -65,8 +65,13 @@ pub(crate) fn summary(report: &Report, progress: &Progress) -> String {
         false => format!("{} ({})", totals.refused, refusals.join(", ")),
     };
     rows.push(("refused", refused));
-    rows.push(("lost", report.lost.to_string()));
-    rows.push(("unsent", report.unsent.to_string()));
+    // Without an answer there is no time, so the times below look better than the run was.
+    let untimed = |count: u64| if count > 0 { format!("{count}, not in the times below") } else { count.to_string() };
+    rows.push(("lost", untimed(report.lost)));
+    rows.push(("unsent", untimed(report.unsent)));
+    if report.ended_by_fault > 0 {
+        rows.push(("ended by a fault", format!("{} clients; this report lacks what they did", report.ended_by_fault)));
+    }
     for (name, value) in [
         ("malformed", totals.malformed),
         ("redelivered", totals.redelivered),

@@ -38,7 +38,7 @@ async fn every_reading_is_acknowledged_and_in_the_ledger_in_order() {
         assert!(report.totals.latency.unwrap().p50_ms > 0.0);
         let mut by_device: HashMap<String, Vec<String>> = HashMap::new();
         for entry in report.ledger {
-            assert!(is_gtin(entry.payload.as_bytes()) && !entry.resent);
+            assert!(is_gtin(entry.payload.as_bytes()) && entry.resent == 0 && entry.acknowledged_at >= entry.read_at);
             by_device.entry(entry.device.as_str().to_owned()).or_default().push(entry.payload);
         }
         for n in 0..5 {
