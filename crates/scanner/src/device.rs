@@ -65,6 +65,8 @@ pub(crate) struct Device {
     /// The next reading of the schedule to be handed over.
     next: u64,
     connected: bool,
+    /// Since when the link has had room for the next reading without a break.
+    ready: Option<Instant>,
     /// Open messages were handed to an earlier link and must be given to this one.
     stale: bool,
     closing: bool,
@@ -97,6 +99,7 @@ impl Device {
             window: Window::default(),
             next: 0,
             connected: false,
+            ready: None,
             stale: false,
             closing: false,
             served: false,
@@ -164,6 +167,7 @@ impl Device {
         let (sender, mut receiver) = link::open(&shared.load, &self.scanner, session);
         let end = self.converse(&sender, &mut receiver, permit).await;
         let stood = std::mem::take(&mut self.connected);
+        self.ready = None;
         if stood {
             shared.progress.record_gone();
         }
@@ -177,6 +181,7 @@ impl Device {
                 // Polled to its end: a poll dropped half way could lose a packet.
                 let mut poll = pin!(receiver.poll());
                 loop {
+                    self.note_ready();
                     let wake = self.next_wake();
                     tokio::select! {
                         signal = &mut poll => break signal,
@@ -372,7 +377,7 @@ impl Device {
             payload,
             position: self.next,
             // With a link for each reading, connecting is a part of it.
-            since: if load.one_per_connection || now.duration_since(due) > TIMER_SLACK { due } else { now },
+            since: if load.one_per_connection { due } else { timed_from(due, self.ready, now) },
             malformed,
             published: false,
             resent: 0,
@@ -389,6 +394,12 @@ impl Device {
             Phase::Publish { start } => self.schedule.due_by(now.duration_since(start)),
             Phase::Drain { start, end, .. } => self.schedule.due_by(end.duration_since(start)),
         }
+    }
+
+    /// Keeps since when the next reading could be handed over.
+    fn note_ready(&mut self) {
+        let ready = self.connected && !self.stale && !self.window.is_resuming() && self.has_room() && !self.served;
+        self.ready = if ready { self.ready.or_else(|| Some(Instant::now())) } else { None };
     }
 
     fn can_send(&self) -> bool {
@@ -440,6 +451,14 @@ impl Device {
     }
 }
 
+/// From when a reading is timed. A timer rings a little late, which is not the broker's doing. Any other wait is: for a
+/// place in the window, or for a link. Then it is timed from when it fell due, however short the wait, or what a broker
+/// holds up would not show in the times of what it held up.
+fn timed_from(due: Instant, ready: Option<Instant>, now: Instant) -> Instant {
+    let waited = ready.is_none_or(|ready| ready > due) || now.saturating_duration_since(due) > TIMER_SLACK;
+    if waited { due } else { now }
+}
+
 /// The wall clock, in unix milliseconds.
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -451,5 +470,23 @@ async fn sleep_until_some(wake: Option<Instant>) {
     match wake {
         Some(wake) => sleep_until(wake).await,
         None => future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_timers_own_lateness_is_left_out_of_a_reading_s_time() {
+        let due = Instant::now() + Duration::from_secs(1);
+        let (before, after) = (due - Duration::from_millis(1), due + Duration::from_millis(1));
+        let late = |ms| due + Duration::from_millis(ms);
+        assert_eq!(timed_from(due, Some(before), late(2)), late(2));
+        assert_eq!(timed_from(due, Some(due), late(5)), late(5));
+        assert_eq!(timed_from(due, Some(due), late(6)), due);
+        // It waited for a place or for a link, if only for a moment.
+        assert_eq!(timed_from(due, Some(after), late(2)), due);
+        assert_eq!(timed_from(due, None, late(1)), due);
     }
 }

@@ -199,6 +199,25 @@ async fn a_broker_that_restarts_is_met_again_and_nothing_counts_twice() {
 }
 
 #[tokio::test]
+async fn a_broker_that_stands_still_shows_in_the_times_of_all_that_fell_due_meanwhile() {
+    let broker = Mosquitto::start("still");
+    // With one place in the window almost everything waits for it, and not in the client's hands.
+    for in_flight in [20, 1] {
+        let load = Load { duration: Duration::from_secs(3), in_flight, ..load(&broker.address, 4) };
+        let (_stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(run(load, Arc::new(Progress::new()), stopped));
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        broker.signal("STOP");
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        broker.signal("CONT");
+        let report = running.await.unwrap().unwrap();
+        assert!(report.all_acknowledged(), "{report:?}");
+        let times = report.totals.latency.unwrap();
+        assert!(times.p99_ms > 900.0 && times.p50_ms < 500.0, "{in_flight}: {times:?}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_broker_the_errors_are_counted_and_a_stop_ends_it() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
