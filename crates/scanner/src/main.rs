@@ -4,6 +4,7 @@
 mod audit;
 mod compare;
 mod credentials;
+mod limits;
 mod options;
 mod screen;
 
@@ -111,6 +112,7 @@ struct Run {
 impl Run {
     fn prepare(options: &Options) -> Result<Self> {
         let (load, witnesses) = (options.load()?, options.witnesses()?);
+        limits::allow(load.scanners.len() + load.hostile.len())?;
         let ledger = options.ledger.as_deref().map(Writer::create).transpose()?;
         Ok(Self { load, witnesses, ledger })
     }

@@ -24,6 +24,12 @@ fn scanner(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).output().unwrap()
 }
 
+/// The same under limits of a shell.
+fn limited(limits: &str, arguments: &[&str]) -> Output {
+    let line = format!("{limits}; exec \"$0\" \"$@\"");
+    Command::new("sh").args(["-c", &line, PROGRAM]).args(arguments).output().unwrap()
+}
+
 fn error(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -54,6 +60,20 @@ fn ended(mut child: Child, seconds: u64) -> (Option<i32>, String) {
 fn what_a_run_needs_is_there_before_anything_is_connected() {
     let output = scanner(&["--broker", NOBODY, "--seconds", "600", "--ledger", "/does/not/exist/run.jsonl"]);
     assert!(output.status.code() == Some(64) && error(&output).contains("/does/not/exist/run.jsonl"), "{output:?}");
+    let output = limited("ulimit -n 100", &["--broker", NOBODY, "--devices", "200", "--seconds", "600"]);
+    assert!(output.status.code() == Some(64) && error(&output).contains("open files"), "{output:?}");
+    let output = scanner(&["--broker", "[::1]:8883", "--tls", "--seconds", "600"]);
+    assert!(output.status.code() == Some(64) && error(&output).contains("a name"), "{output:?}");
+}
+
+#[test]
+fn more_scanners_than_the_soft_limit_of_open_files_connect() {
+    let broker = Mosquitto::start("many");
+    let run = ["--broker", &broker.address, "--devices", "300", "--seconds", "1", "--json"];
+    let output = limited("ulimit -Sn 100", &run);
+    assert!(output.status.success(), "{output:?}");
+    let told = result(&output);
+    assert_eq!((&told["acknowledged"], &told["connected_at_start"]), (&json!(300), &json!(300)), "{told}");
 }
 
 #[test]
