@@ -128,7 +128,6 @@ async fn drive(options: &Options, asked: Run) -> ExitCode {
     let live = tokio::spawn(screen::live(Arc::clone(&progress), load.scanners.len()));
     let result = run(load, Arc::clone(&progress), stopped.clone()).await;
     live.abort();
-    screen::clear_live();
     let report = match result {
         Ok(report) => report,
         Err(problem) => {

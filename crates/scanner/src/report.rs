@@ -42,6 +42,8 @@ pub struct Latency {
     pub p90_ms: f64,
     /// 99 of 100 were faster.
     pub p99_ms: f64,
+    /// 999 of 1,000 were faster.
+    pub p999_ms: f64,
     /// The slowest.
     pub max_ms: f64,
 }
@@ -54,6 +56,7 @@ impl Latency {
             p50_ms: ms(us.value_at_quantile(0.5)),
             p90_ms: ms(us.value_at_quantile(0.9)),
             p99_ms: ms(us.value_at_quantile(0.99)),
+            p999_ms: ms(us.value_at_quantile(0.999)),
             max_ms: ms(us.max()),
         })
     }
@@ -83,6 +86,9 @@ pub struct Report {
     /// where there was none.
     #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
+    /// Acknowledgement times: the upper end of each bucket in microseconds, and how many are in it. A bucket is as wide as
+    /// three digits of its time, as HdrHistogram makes them; those without any are left out.
+    pub histogram_us: Vec<(u64, u64)>,
     /// Acknowledged well-formed readings, each device's in the order of their acknowledgements. Empty when
     /// the load asked for none.
     #[serde(skip)]
@@ -100,6 +106,7 @@ impl Report {
             refusals: progress.refusals(),
             hostile: BTreeMap::new(),
             elapsed,
+            histogram_us: progress.latency_us().as_ref().map(buckets).unwrap_or_default(),
             ledger: tally.ledger,
         }
     }
@@ -130,6 +137,10 @@ impl Tally {
         self.ledger.extend(other.ledger);
         self.last = self.last.max(other.last);
     }
+}
+
+fn buckets(us: &Histogram<u64>) -> Vec<(u64, u64)> {
+    us.iter_recorded().map(|bucket| (bucket.value_iterated_to(), bucket.count_since_last_iteration())).collect()
 }
 
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -169,6 +180,10 @@ mod tests {
         assert_eq!(json["elapsed_seconds"], 1.5);
         assert!(json["latency"]["p50_ms"].as_f64().unwrap() < 3.1);
         assert!((json["latency"]["max_ms"].as_f64().unwrap() - 100.0).abs() < 1.0);
+        assert!(json["latency"]["p999_ms"].as_f64() >= json["latency"]["p99_ms"].as_f64());
+        let buckets: Vec<(u64, u64)> = serde_json::from_value(json["histogram_us"].clone()).unwrap();
+        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 4);
+        assert!(buckets.is_sorted() && buckets[0].0.abs_diff(1_000) <= 1, "{buckets:?}");
         assert!(json.get("ledger").is_none());
     }
 }
