@@ -8,7 +8,12 @@ mod limits;
 mod options;
 mod screen;
 
-use std::{process, process::ExitCode, sync::Arc};
+use std::{
+    io::{IsTerminal, stderr},
+    process,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -49,7 +54,8 @@ fn main() -> ExitCode {
     // For HTTPS; MQTT names its provider itself. It fails only when there is one already.
     drop(rustls::crypto::ring::default_provider().install_default());
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("windlass_scanner=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let terminal = stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(terminal).without_time().init();
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(error) => {
