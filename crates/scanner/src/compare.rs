@@ -28,7 +28,10 @@ struct Outcome {
 #[derive(Deserialize)]
 struct Times {
     p50_ms: f64,
+    p90_ms: Option<f64>,
     p99_ms: f64,
+    /// Results of earlier versions have none.
+    p999_ms: Option<f64>,
     max_ms: f64,
 }
 
@@ -40,9 +43,9 @@ impl Outcome {
     }
 
     /// Each figure with its name and its unit.
-    fn figures(&self) -> [(&'static str, &'static str, Option<f64>); 9] {
+    fn figures(&self) -> [(&'static str, &'static str, Option<f64>); 11] {
         let rate = (self.elapsed_seconds > 0.0).then(|| self.acknowledged as f64 / self.elapsed_seconds);
-        let time = |of: fn(&Times) -> f64| self.latency.as_ref().map(of);
+        let time = |of: fn(&Times) -> Option<f64>| self.latency.as_ref().and_then(of);
         [
             ("published", "", Some(self.published as f64)),
             ("acknowledged", "", Some(self.acknowledged as f64)),
@@ -50,9 +53,11 @@ impl Outcome {
             ("lost", "", Some(self.lost as f64)),
             ("unsent", "", Some(self.unsent as f64)),
             ("acknowledged per second", "/s", rate),
-            ("acknowledgement p50", "ms", time(|times| times.p50_ms)),
-            ("acknowledgement p99", "ms", time(|times| times.p99_ms)),
-            ("acknowledgement max", "ms", time(|times| times.max_ms)),
+            ("acknowledgement p50", "ms", time(|times| Some(times.p50_ms))),
+            ("acknowledgement p90", "ms", time(|times| times.p90_ms)),
+            ("acknowledgement p99", "ms", time(|times| Some(times.p99_ms))),
+            ("acknowledgement p99.9", "ms", time(|times| times.p999_ms)),
+            ("acknowledgement max", "ms", time(|times| Some(times.max_ms))),
         ]
     }
 }
@@ -140,7 +145,7 @@ mod tests {
     fn told(acknowledged: u64, p99_ms: f64, rate: f64) -> String {
         json!({
             "published": 100, "acknowledged": acknowledged, "refused": 0, "lost": 100 - acknowledged, "unsent": 0,
-            "elapsed_seconds": 2.0, "latency": { "p50_ms": 1.0, "p99_ms": p99_ms, "max_ms": 9.0 },
+            "elapsed_seconds": 2.0, "latency": { "p50_ms": 1.0, "p90_ms": p99_ms / 2.0, "p99_ms": p99_ms, "max_ms": 9.0 },
             "load": { "rate": rate, "qos": 1 },
         })
         .to_string()
@@ -152,6 +157,9 @@ mod tests {
         let json: Value = serde_json::from_str(&compare(&before, &after, true).unwrap()).unwrap();
         assert_eq!(json["figures"]["acknowledged per second"], json!({ "before": 50.0, "after": 25.0, "ratio": 0.5 }));
         assert_eq!(json["figures"]["acknowledgement p99"]["ratio"], 2.0);
+        assert_eq!(json["figures"]["acknowledgement p90"]["ratio"], 2.0);
+        // Neither of these two results has it.
+        assert_eq!(json["figures"]["acknowledgement p99.9"]["ratio"], Value::Null);
         // Nothing was lost before: more of it has no ratio.
         assert_eq!(json["figures"]["lost"], json!({ "before": 0.0, "after": 50.0, "ratio": null }));
         assert_eq!(json["loads_differ"], json!(["rate: 1.0, 2.0"]));

@@ -1,5 +1,7 @@
 //! One scanner: connects, reads on schedule, waits for answers, and connects again when the link breaks.
 
+mod apart;
+
 use std::{
     future, io,
     ops::ControlFlow,
@@ -10,17 +12,16 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit, watch},
-    time::{Instant, sleep, sleep_until, timeout},
+    sync::{SemaphorePermit, watch},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
-    codes::mix,
+    course::{Phase, Shared},
     faults::Fault,
     link::{self, Receiver, Sender, Session, Signal},
-    load::{Load, Qos, Scanner},
+    load::{Qos, Scanner},
     progress::Progress,
-    raw::{self, Answer, Raw},
     report::{Entry, Tally},
     schedule::Schedule,
     window::{Message, Sent, Window},
@@ -31,37 +32,13 @@ const TIMER_SLACK: Duration = Duration::from_millis(5);
 /// First and longest pause before connecting again.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// How long to wait for our DISCONNECT to leave.
-const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// [`Fault::Malformed`], [`Fault::Duplicate`] and [`Fault::Cut`] strike once in so many readings.
 const FAULT_EVERY: u64 = 10;
 /// Which of them, so that short runs have some and no reading has two.
 const MALFORMED_AT: u64 = 1;
 const DUPLICATE_AT: u64 = 3;
 const CUT_AT: u64 = 5;
-/// How long a link may take that is to be cut.
-const CUT_WAIT: Duration = Duration::from_secs(5);
 const MALFORMED_PAYLOAD: &str = "NOTABARCODE";
-
-/// Where the run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Scanners connect; nothing falls due yet.
-    Connect,
-    /// Readings fall due, counted from `start`.
-    Publish { start: Instant },
-    /// Nothing new falls due after `end`; what is open has until `deadline`.
-    Drain { start: Instant, end: Instant, deadline: Instant },
-}
-
-/// What all scanners of a run share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) load: Load,
-    pub(crate) progress: Arc<Progress>,
-    /// Bounds simultaneous connection attempts: a listener's backlog is short.
-    pub(crate) dialling: Semaphore,
-}
 
 /// How a connection ended.
 enum End {
@@ -88,6 +65,8 @@ pub(crate) struct Device {
     /// The next reading of the schedule to be handed over.
     next: u64,
     connected: bool,
+    /// Since when the link has had room for the next reading without a break.
+    ready: Option<Instant>,
     /// Open messages were handed to an earlier link and must be given to this one.
     stale: bool,
     closing: bool,
@@ -120,6 +99,7 @@ impl Device {
             window: Window::default(),
             next: 0,
             connected: false,
+            ready: None,
             stale: false,
             closing: false,
             served: false,
@@ -181,12 +161,13 @@ impl Device {
         self.window_max = usize::from(self.shared.load.in_flight);
         self.closing = false;
         let shared = Arc::clone(&self.shared);
-        let Ok(permit) = shared.dialling.acquire().await else {
+        let Some(permit) = shared.dial().await else {
             return (End::Finished, false);
         };
         let (sender, mut receiver) = link::open(&shared.load, &self.scanner, session);
         let end = self.converse(&sender, &mut receiver, permit).await;
         let stood = std::mem::take(&mut self.connected);
+        self.ready = None;
         if stood {
             shared.progress.record_gone();
         }
@@ -200,6 +181,7 @@ impl Device {
                 // Polled to its end: a poll dropped half way could lose a packet.
                 let mut poll = pin!(receiver.poll());
                 loop {
+                    self.note_ready();
                     let wake = self.next_wake();
                     tokio::select! {
                         signal = &mut poll => break signal,
@@ -288,11 +270,13 @@ impl Device {
         let took = message.since.elapsed();
         self.shared.progress.record_ack(took);
         if self.shared.load.ledger && !message.malformed {
+            let now_ms = unix_ms();
             self.tally.ledger.push(Entry {
                 device: self.scanner.id.clone(),
                 payload: message.code,
                 resent: message.resent,
-                read_at: unix_ms().saturating_sub(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+                acknowledged_at: now_ms,
+                read_at: now_ms.saturating_sub(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
             });
         }
     }
@@ -393,10 +377,10 @@ impl Device {
             payload,
             position: self.next,
             // With a link for each reading, connecting is a part of it.
-            since: if load.one_per_connection || now.duration_since(due) > TIMER_SLACK { due } else { now },
+            since: if load.one_per_connection { due } else { timed_from(due, self.ready, now) },
             malformed,
             published: false,
-            resent: false,
+            resent: 0,
             received: false,
         }
     }
@@ -410,6 +394,12 @@ impl Device {
             Phase::Publish { start } => self.schedule.due_by(now.duration_since(start)),
             Phase::Drain { start, end, .. } => self.schedule.due_by(end.duration_since(start)),
         }
+    }
+
+    /// Keeps since when the next reading could be handed over.
+    fn note_ready(&mut self) {
+        let ready = self.connected && !self.stale && !self.window.is_resuming() && self.has_room() && !self.served;
+        self.ready = if ready { self.ready.or_else(|| Some(Instant::now())) } else { None };
     }
 
     fn can_send(&self) -> bool {
@@ -436,60 +426,9 @@ impl Device {
         (self.served || self.is_worn()) && !self.closing && self.connected && self.window.is_empty()
     }
 
-    /// Connects as this scanner, sends half of the reading that comes next, and is gone.
-    async fn publish_half(&self) {
-        let load = &self.shared.load;
-        let code = load.codes.code(load.seed, self.index, self.next);
-        let half = async {
-            let _permit = self.shared.dialling.acquire().await;
-            let mut raw = Raw::open(load, &self.scanner).await?;
-            let secret = self.scanner.secret.as_deref();
-            raw.write(&raw::connect(load.protocol, &self.scanner, secret, true)).await?;
-            while raw.next().await? != Answer::Connected(true) {}
-            let publish = raw::publish(load.protocol, &self.topic, u16::MAX, code.as_bytes());
-            raw.write(publish.get(..publish.len() / 2).unwrap_or_default()).await
-        };
-        match timeout(CUT_WAIT, half).await.map_err(io::Error::from).flatten() {
-            Ok(()) => Progress::add(&self.shared.progress.cut, 1),
-            Err(error) => self.shared.progress.record_connect_error(error.to_string()),
-        }
-    }
-
     fn is_done(&self, phase: Phase) -> bool {
         let Phase::Drain { end, .. } = phase else { return false };
         self.window.is_empty() && self.next >= self.limit(phase, end)
-    }
-
-    /// Waits without a link until the next reading is due; breaks when there is none.
-    async fn until_due(&mut self) -> ControlFlow<()> {
-        loop {
-            let phase = *self.phase.borrow_and_update();
-            let wake = match phase {
-                Phase::Drain { .. } if self.is_done(phase) => return ControlFlow::Break(()),
-                Phase::Drain { .. } => return ControlFlow::Continue(()),
-                Phase::Publish { start } if self.next < self.schedule.count() => {
-                    Some(start + self.schedule.due(self.next))
-                }
-                Phase::Publish { .. } | Phase::Connect => None,
-            };
-            tokio::select! {
-                () = sleep_until_some(wake) => return ControlFlow::Continue(()),
-                changed = self.phase.changed() => if changed.is_err() {
-                    return ControlFlow::Break(());
-                },
-            }
-        }
-    }
-
-    /// Waits before the next connection; breaks when there is nothing left to do or no time.
-    async fn rest(&mut self, backoff: Duration) -> ControlFlow<()> {
-        // Spread over half the pause, so that a broker's restart does not meet all scanners at once.
-        let spread = mix(self.index ^ backoff.subsec_nanos() as u64) % 512;
-        let pause = backoff / 2 + backoff.mul_f64(spread as f64 / 1024.0);
-        sleep(pause).await;
-        let phase = *self.phase.borrow_and_update();
-        let late = matches!(phase, Phase::Drain { deadline, .. } if Instant::now() >= deadline);
-        if late || self.is_done(phase) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn note_broken(&self, error: &io::Error, stood: bool) {
@@ -499,26 +438,6 @@ impl Device {
             Progress::add(&progress.disconnects, 1);
         } else {
             progress.record_connect_error(error.to_string());
-        }
-    }
-
-    /// Leaves no session behind at somebody's broker: a clean connection ends the kept one.
-    async fn discard_session(&self) {
-        let (sender, mut receiver) = link::open(&self.shared.load, &self.scanner, Session::Clean);
-        let connect_and_leave = async {
-            let _permit = self.shared.dialling.acquire().await;
-            loop {
-                match receiver.poll().await {
-                    Ok(Signal::Connected { .. }) => {
-                        sender.disconnect();
-                    }
-                    Ok(Signal::Closing) | Err(_) => return,
-                    Ok(_) => {}
-                }
-            }
-        };
-        if timeout(CLOSE_WAIT, connect_and_leave).await.is_err() {
-            tracing::debug!(device = %self.scanner.id, "kept session not discarded");
         }
     }
 
@@ -532,6 +451,14 @@ impl Device {
     }
 }
 
+/// From when a reading is timed. A timer rings a little late, which is not the broker's doing. Any other wait is: for a
+/// place in the window, or for a link. Then it is timed from when it fell due, however short the wait, or what a broker
+/// holds up would not show in the times of what it held up.
+fn timed_from(due: Instant, ready: Option<Instant>, now: Instant) -> Instant {
+    let waited = ready.is_none_or(|ready| ready > due) || now.saturating_duration_since(due) > TIMER_SLACK;
+    if waited { due } else { now }
+}
+
 /// The wall clock, in unix milliseconds.
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -543,5 +470,23 @@ async fn sleep_until_some(wake: Option<Instant>) {
     match wake {
         Some(wake) => sleep_until(wake).await,
         None => future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_timers_own_lateness_is_left_out_of_a_reading_s_time() {
+        let due = Instant::now() + Duration::from_secs(1);
+        let (before, after) = (due - Duration::from_millis(1), due + Duration::from_millis(1));
+        let late = |ms| due + Duration::from_millis(ms);
+        assert_eq!(timed_from(due, Some(before), late(2)), late(2));
+        assert_eq!(timed_from(due, Some(due), late(5)), late(5));
+        assert_eq!(timed_from(due, Some(due), late(6)), due);
+        // It waited for a place or for a link, if only for a moment.
+        assert_eq!(timed_from(due, Some(after), late(2)), due);
+        assert_eq!(timed_from(due, None, late(1)), due);
     }
 }

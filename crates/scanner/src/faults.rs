@@ -38,7 +38,7 @@ pub enum Hostile {
     NeverRead,
     /// Sends its CONNECT a byte each second.
     Slowloris,
-    /// Connects with a wrong secret, again and again.
+    /// Connects as a known device with a wrong secret, again and again.
     WrongSecret,
     /// Publishes as fast as it is let.
     Flood,
@@ -58,9 +58,10 @@ impl Hostile {
         }
     }
 
-    /// Whether it must be let in to do its harm, and so needs credentials of its own.
-    pub fn is_admitted(self) -> bool {
-        matches!(self, Self::NeverRead | Self::Flood)
+    /// Whether it comes as a device that the broker knows, which then is no scanner's: two would throw each other out, and
+    /// a broker that bans the one would ban the other.
+    pub fn is_known(self) -> bool {
+        !matches!(self, Self::Slowloris)
     }
 }
 

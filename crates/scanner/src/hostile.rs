@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    device::{Phase, Shared},
+    course::{Phase, Shared},
     faults::Hostile,
     load::Scanner,
     raw::{self, Answer, Raw},
@@ -41,6 +41,8 @@ pub struct HostileCount {
     pub refused: u64,
     /// Connections that the broker ended.
     pub closed: u64,
+    /// Connections that were given up because the broker said nothing for half a minute.
+    pub unanswered: u64,
     /// Publishes that left.
     pub published: u64,
     /// Acknowledgements that were read.
@@ -57,6 +59,7 @@ impl HostileCount {
         self.admitted += other.admitted;
         self.refused += other.refused;
         self.closed += other.closed;
+        self.unanswered += other.unanswered;
         self.published += other.published;
         self.acknowledged += other.acknowledged;
         self.publishes_refused += other.publishes_refused;
@@ -134,7 +137,11 @@ impl Enemy {
             return self.drip(&mut raw, &connect).await;
         }
         raw.write(&connect).await?;
-        match timeout(PATIENCE, raw.next()).await?? {
+        let Ok(answer) = timeout(PATIENCE, raw.next()).await else {
+            self.count.unanswered += 1;
+            return Ok(());
+        };
+        match answer? {
             Answer::Connected(true) => self.count.admitted += 1,
             _ => {
                 self.count.refused += 1;

@@ -4,39 +4,58 @@
 mod audit;
 mod compare;
 mod credentials;
+mod limits;
 mod options;
 mod screen;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    io::{IsTerminal, stderr},
+    process,
+    process::ExitCode,
+    sync::Arc,
+};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
 use serde::Serialize;
-use tokio::sync::watch;
-use windlass_scanner::{Load, Progress, Report, run};
+use serde_json::Value;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tracing_subscriber::EnvFilter;
+use windlass_scanner::{Entry, Load, Progress, Report, run};
 
 use crate::{
-    audit::{Audit, Witnesses},
+    audit::{Audit, Verdict, Witnesses, Writer},
     options::{Command, Options},
 };
 
-/// Exit codes, as in the help text. 64 is `EX_USAGE` of sysexits.h.
+/// Exit codes, as in the help text. 64 is `EX_USAGE` of sysexits.h, 130 a shell's for SIGINT.
 const NOT_ALL_ACKNOWLEDGED: u8 = 1;
+const NOTHING_TO_AUDIT: u8 = 2;
 const USAGE: u8 = 64;
+const INTERRUPTED: i32 = 130;
 
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Outcome<'a> {
-    load: serde_json::Value,
+    load: Value,
     #[serde(flatten)]
     report: &'a Report,
     #[serde(skip_serializing_if = "Option::is_none")]
-    audit: Option<&'a Audit>,
+    audit: Option<Value>,
+    /// Why there is no audit though one was asked for, or no ledger.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<String>,
 }
 
 fn main() -> ExitCode {
     // For HTTPS; MQTT names its provider itself. It fails only when there is one already.
     drop(rustls::crypto::ring::default_provider().install_default());
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("windlass_scanner=warn"));
+    let terminal = stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(terminal).without_time().init();
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(error) => {
@@ -52,47 +71,69 @@ fn main() -> ExitCode {
         }),
         Some(Command::Audit { ledger, api, contract, asking, json }) => audit::read_ledger(ledger)
             .and_then(|entries| Ok((entries, asking.witnesses(api, *contract)?)))
-            .and_then(|(entries, witnesses)| audit_alone(&entries, &witnesses, *json)),
-        None => options
-            .load()
-            .and_then(|load| Ok((load, options.witnesses()?)))
-            .map(|(load, witnesses)| drive(&options, load, witnesses.as_ref())),
+            .map(|(entries, witnesses)| audit_alone(&entries, &witnesses, *json)),
+        None => Run::prepare(&options).map(|run| drive(&options, run)),
     };
     done.unwrap_or_else(|problem| {
-        eprintln!("windlass-scanner: {problem:#}");
+        tell(&problem);
         ExitCode::from(USAGE)
     })
 }
 
+fn tell(problem: &anyhow::Error) {
+    eprintln!("windlass-scanner: {problem:#}");
+}
+
+fn code(verdict: Verdict) -> ExitCode {
+    match verdict {
+        Verdict::Clean => ExitCode::SUCCESS,
+        Verdict::Disagree => ExitCode::from(NOT_ALL_ACKNOWLEDGED),
+        Verdict::NothingToAudit => ExitCode::from(NOTHING_TO_AUDIT),
+    }
+}
+
 /// An audit of a ledger that an earlier run wrote.
 #[tokio::main(flavor = "current_thread")]
-async fn audit_alone(entries: &[windlass_scanner::Entry], witnesses: &Witnesses, json: bool) -> Result<ExitCode> {
-    let audit = audit::audit(entries, witnesses).await?;
-    if json {
-        println!("{}", serde_json::to_string(&audit)?);
-    } else {
-        print!("{}", audit.summary());
+async fn audit_alone(entries: &[Entry], witnesses: &Witnesses, json: bool) -> ExitCode {
+    match audit::audit(entries, witnesses).await {
+        Ok(audit) => {
+            let text = if json { format!("{}\n", audit.as_json()) } else { audit.summary() };
+            print!("{text}");
+            code(audit.verdict())
+        }
+        Err(problem) => {
+            tell(&problem);
+            ExitCode::from(NOT_ALL_ACKNOWLEDGED)
+        }
     }
-    Ok(if audit.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(NOT_ALL_ACKNOWLEDGED) })
+}
+
+/// What a run needs: all of it is there before anything is connected.
+struct Run {
+    load: Load,
+    witnesses: Option<Witnesses>,
+    ledger: Option<Writer>,
+}
+
+impl Run {
+    fn prepare(options: &Options) -> Result<Self> {
+        let (load, witnesses) = (options.load()?, options.witnesses()?);
+        limits::allow(load.scanners.len() + load.hostile.len())?;
+        let ledger = options.ledger.as_deref().map(Writer::create).transpose()?;
+        Ok(Self { load, witnesses, ledger })
+    }
 }
 
 #[tokio::main]
-async fn drive(options: &Options, load: Load, witnesses: Option<&Witnesses>) -> ExitCode {
+async fn drive(options: &Options, asked: Run) -> ExitCode {
+    let Run { load, witnesses, ledger } = asked;
     let progress = Arc::new(Progress::new());
     let (stop, stopped) = watch::channel(false);
-    let interrupt = tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stop.send_replace(true);
-        }
-        // A dropped sender would stop the run.
-        stop.closed().await;
-    });
+    tokio::spawn(interrupts(stop));
     let asked = options::told(&load);
     let live = tokio::spawn(screen::live(Arc::clone(&progress), load.scanners.len()));
-    let result = run(load, Arc::clone(&progress), stopped).await;
+    let result = run(load, Arc::clone(&progress), stopped.clone()).await;
     live.abort();
-    interrupt.abort();
-    screen::clear_live();
     let report = match result {
         Ok(report) => report,
         Err(problem) => {
@@ -103,33 +144,52 @@ async fn drive(options: &Options, load: Load, witnesses: Option<&Witnesses>) -> 
     if !options.json {
         print!("{}", screen::summary(&report, &progress));
     }
-    match conclude(options, &report, witnesses).await {
-        Ok(audit) => {
-            if options.json {
-                match serde_json::to_string(&Outcome { load: asked, report: &report, audit: audit.as_ref() }) {
-                    Ok(json) => println!("{json}"),
-                    Err(error) => eprintln!("windlass-scanner: {error}"),
-                }
-            } else if let Some(audit) = &audit {
-                print!("\n{}", audit.summary());
-            }
-            let clean = report.all_acknowledged() && audit.is_none_or(|audit| audit.is_clean());
-            if clean { ExitCode::SUCCESS } else { ExitCode::from(NOT_ALL_ACKNOWLEDGED) }
+    let written = ledger.map_or(Ok(()), |file| file.write(&report.ledger));
+    let audited = match &witnesses {
+        Some(witnesses) => audit_unless(stopped, &report.ledger, witnesses).await.map(Some),
+        None => Ok(None),
+    };
+    let (audit, problems) = match audited {
+        Ok(audit) => (audit, written.err().into_iter().collect()),
+        Err(problem) => (None, written.err().into_iter().chain([problem]).collect::<Vec<_>>()),
+    };
+    if options.json {
+        let errors = problems.iter().map(|problem| format!("{problem:#}")).collect();
+        let outcome = Outcome { load: asked, report: &report, audit: audit.as_ref().map(Audit::as_json), errors };
+        match serde_json::to_string(&outcome) {
+            Ok(json) => println!("{json}"),
+            Err(error) => eprintln!("windlass-scanner: {error}"),
         }
-        Err(problem) => {
-            eprintln!("windlass-scanner: {problem:#}");
-            ExitCode::from(NOT_ALL_ACKNOWLEDGED)
-        }
+    } else if let Some(audit) = &audit {
+        print!("\n{}", audit.summary());
     }
+    problems.iter().for_each(tell);
+    if !problems.is_empty() || !report.all_acknowledged() {
+        return ExitCode::from(NOT_ALL_ACKNOWLEDGED);
+    }
+    audit.map_or(ExitCode::SUCCESS, |audit| code(audit.verdict()))
 }
 
-/// Writes the ledger and audits it, as far as that is asked for.
-async fn conclude(options: &Options, report: &Report, witnesses: Option<&Witnesses>) -> Result<Option<Audit>> {
-    if let Some(path) = &options.ledger {
-        audit::write_ledger(path, &report.ledger)?;
+/// The first interrupt ends the run in order, or the audit; a second one ends everything at once.
+async fn interrupts(stop: watch::Sender<bool>) {
+    let Ok(mut interrupts) = signal(SignalKind::interrupt()) else {
+        // A dropped sender would stop the run.
+        return stop.closed().await;
+    };
+    interrupts.recv().await;
+    stop.send_replace(true);
+    eprintln!("windlass-scanner: interrupted; once more ends it at once");
+    interrupts.recv().await;
+    process::exit(INTERRUPTED);
+}
+
+/// The audit, given up at the interrupt unless that came before and has ended the run.
+async fn audit_unless(mut stopped: watch::Receiver<bool>, ledger: &[Entry], witnesses: &Witnesses) -> Result<Audit> {
+    if *stopped.borrow() {
+        return audit::audit(ledger, witnesses).await;
     }
-    match witnesses {
-        Some(witnesses) => audit::audit(&report.ledger, witnesses).await.map(Some),
-        None => Ok(None),
+    tokio::select! {
+        result = audit::audit(ledger, witnesses) => result,
+        Ok(_) = stopped.wait_for(|stopped| *stopped) => bail!("the audit was interrupted"),
     }
 }

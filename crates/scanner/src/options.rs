@@ -32,7 +32,8 @@ and the publish goes out again, with the DUP flag when the broker kept the sessi
 its link once, half way), cut (before every tenth reading the link is dropped in the middle of its publish).
 
 Hostile clients, beside the scanners: never-read (publishes, reads no answer), slowloris (a CONNECT of a byte each
-second), wrong-secret (over and over), flood (publishes as fast as it is let).
+second), wrong-secret (over and over), flood (publishes as fast as it is let). All but slowloris take their ids from the
+end of the credentials file.
 
 Examples:
   windlass-scanner --broker 127.0.0.1:1883 --credentials scanners.txt --rate 10 --seconds 30
@@ -41,8 +42,10 @@ Examples:
   windlass-scanner --broker gateway.example:8883 --tls --ca ca.pem --credentials scanners.txt
 
 Exit codes: 0 readings were made, all that fell due were sent and every well-formed one acknowledged (at QoS 0:
-sent), and the audit, where one was asked for, is clean; 1 some were refused, lost or never sent, there were none, or
-ledger, gateway and chain do not agree; 64 the command line or a file it names is wrong."
+sent), and the audit, where one was asked for, is clean; 1 some were refused, lost or never sent, there were none,
+ledger, gateway and chain do not agree, or one of them could not be asked; 2 all was well, but nothing was
+acknowledged that an audit could look for; 64 the command line, a file it names or a limit of this machine is wrong;
+130 interrupted twice."
 )]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -281,13 +284,13 @@ impl Options {
         Ok(Surroundings { roots, tls, domain })
     }
 
-    /// The hostile clients. Those that must be let in take the last of the known scanners, where these have secrets.
+    /// The hostile clients. Those that come as known devices take the last of the scanners, where these have secrets.
     fn enemies(&self, known: &mut Vec<Scanner>) -> Result<Vec<(Hostile, Scanner)>> {
         let mut enemies = Vec::new();
         let kinds = self.hostile.iter().flat_map(|(kind, count)| std::iter::repeat_n(*kind, *count));
         for (kind, number) in kinds.zip(1..) {
             let own = match &self.credentials {
-                Some(_) if kind.is_admitted() => {
+                Some(_) if kind.is_known() => {
                     Some(known.pop().with_context(|| format!("--hostile {}: no credentials left", kind.as_str()))?)
                 }
                 _ => None,
@@ -387,7 +390,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("windlass-hostile-{}", std::process::id()));
         fs::write(&path, "a s\nb s\nc s\n").unwrap();
         let run = |more: &str| parse(&format!("--credentials {} {more}", path.display()));
-        let load = run("--hostile flood,slowloris=2").unwrap();
+        let load = run("--hostile wrong-secret,slowloris=2").unwrap();
         let ids = |scanners: Vec<&Scanner>| scanners.into_iter().map(|s| s.id.to_string()).collect::<Vec<_>>();
         assert_eq!(ids(load.scanners.iter().collect()), ["a", "b"]);
         let enemies = load.hostile.iter().map(|(_, scanner)| scanner).collect();

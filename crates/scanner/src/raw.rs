@@ -43,12 +43,14 @@ impl Raw {
     /// A connection without any packet on it yet; TLS is done.
     pub(crate) async fn open(load: &Load, scanner: &Scanner) -> io::Result<Self> {
         let (host, port) = load.address().unwrap_or_default();
-        let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+        // An IPv6 address has brackets for the sake of the port only.
+        let host = host.trim_matches(['[', ']']);
+        let tcp = TcpStream::connect((host, port)).await?;
         tcp.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match load.tls_of(scanner) {
             None => Box::new(tcp),
             Some(config) => {
-                let name = ServerName::try_from(host).map_err(io::Error::other)?;
+                let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
                 Box::new(TlsConnector::from(config).connect(name, tcp).await?)
             }
         };

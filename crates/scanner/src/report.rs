@@ -20,17 +20,20 @@ pub struct Entry {
     pub device: DeviceId,
     /// What it read.
     pub payload: String,
-    /// The reading was sent again as a new publish after the broker had lost the session, so the broker may
-    /// rightly hold it twice.
-    pub resent: bool,
+    /// How often the reading was sent again as a new publish after the broker had lost the session: so often more the
+    /// broker may rightly hold it.
+    pub resent: u32,
     /// When it fell due or was sent, in unix milliseconds by this machine's clock: no gateway has it from before.
     pub read_at: u64,
+    /// When its acknowledgement was read, by the same clock.
+    pub acknowledged_at: u64,
 }
 
 /// Acknowledgement times in milliseconds.
 ///
 /// A reading is timed from the moment it is given to the MQTT client; one that had to wait for that (window
-/// full, link down) from the moment it fell due, so that a stalled broker cannot hide its stall.
+/// full, link down) from the moment it fell due, so that a stalled broker cannot hide its stall. What was never
+/// acknowledged has no time and is not in here; it is counted as lost or as unsent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
     /// Half were faster.
@@ -39,6 +42,8 @@ pub struct Latency {
     pub p90_ms: f64,
     /// 99 of 100 were faster.
     pub p99_ms: f64,
+    /// 999 of 1,000 were faster.
+    pub p999_ms: f64,
     /// The slowest.
     pub max_ms: f64,
 }
@@ -51,6 +56,7 @@ impl Latency {
             p50_ms: ms(us.value_at_quantile(0.5)),
             p90_ms: ms(us.value_at_quantile(0.9)),
             p99_ms: ms(us.value_at_quantile(0.99)),
+            p999_ms: ms(us.value_at_quantile(0.999)),
             max_ms: ms(us.max()),
         })
     }
@@ -67,6 +73,10 @@ pub struct Report {
     pub lost: u64,
     /// Fell due and never went on the wire (no connection, or the window stayed full).
     pub unsent: u64,
+    /// Scanners that were connected when the clock started; the others went on trying.
+    pub connected_at_start: u64,
+    /// Clients that a fault of this program ended. What they did since their last count is missing in this report.
+    pub ended_by_fault: u64,
     /// Refusals by the reason that the broker gave.
     pub refusals: BTreeMap<String, u64>,
     /// What became of the hostile clients, by their kind.
@@ -76,6 +86,9 @@ pub struct Report {
     /// where there was none.
     #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
+    /// Acknowledgement times: the upper end of each bucket in microseconds, and how many are in it. A bucket is as wide as
+    /// three digits of its time, as HdrHistogram makes them; those without any are left out.
+    pub histogram_us: Vec<(u64, u64)>,
     /// Acknowledged well-formed readings, each device's in the order of their acknowledgements. Empty when
     /// the load asked for none.
     #[serde(skip)]
@@ -88,18 +101,21 @@ impl Report {
             totals: progress.snapshot(),
             lost: tally.lost,
             unsent: tally.unsent,
+            connected_at_start: 0,
+            ended_by_fault: 0,
             refusals: progress.refusals(),
             hostile: BTreeMap::new(),
             elapsed,
+            histogram_us: progress.latency_us().as_ref().map(buckets).unwrap_or_default(),
             ledger: tally.ledger,
         }
     }
 
-    /// Whether there were readings, everything due was sent and every well-formed reading acknowledged. At
-    /// QoS 0: sent.
+    /// Whether there were readings, everything due was sent and every well-formed reading acknowledged, as far as no
+    /// fault of this program hides it. At QoS 0: sent.
     pub fn all_acknowledged(&self) -> bool {
         let totals = &self.totals;
-        let settled = self.lost == 0 && self.unsent == 0;
+        let settled = self.lost == 0 && self.unsent == 0 && self.ended_by_fault == 0;
         totals.published > 0 && settled && totals.refused == totals.malformed_refused
     }
 }
@@ -123,6 +139,10 @@ impl Tally {
     }
 }
 
+fn buckets(us: &Histogram<u64>) -> Vec<(u64, u64)> {
+    us.iter_recorded().map(|bucket| (bucket.value_iterated_to(), bucket.count_since_last_iteration())).collect()
+}
+
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }
@@ -142,6 +162,8 @@ mod tests {
         assert!(report.all_acknowledged());
         report.lost = 1;
         assert!(!report.all_acknowledged());
+        (report.lost, report.ended_by_fault) = (0, 1);
+        assert!(!report.all_acknowledged());
         progress.record_refusal("QuotaExceeded".into(), false);
         assert!(!Report::new(&progress, Tally::default(), Duration::ZERO).all_acknowledged());
     }
@@ -158,6 +180,10 @@ mod tests {
         assert_eq!(json["elapsed_seconds"], 1.5);
         assert!(json["latency"]["p50_ms"].as_f64().unwrap() < 3.1);
         assert!((json["latency"]["max_ms"].as_f64().unwrap() - 100.0).abs() < 1.0);
+        assert!(json["latency"]["p999_ms"].as_f64() >= json["latency"]["p99_ms"].as_f64());
+        let buckets: Vec<(u64, u64)> = serde_json::from_value(json["histogram_us"].clone()).unwrap();
+        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 4);
+        assert!(buckets.is_sorted() && buckets[0].0.abs_diff(1_000) <= 1, "{buckets:?}");
         assert!(json.get("ledger").is_none());
     }
 }

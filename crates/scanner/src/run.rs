@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    device::{Device, Phase, Shared},
+    course::{Phase, Shared},
+    device::Device,
     hostile::{self, Enemy},
     load::{InvalidLoad, Load},
     progress::Progress,
@@ -20,8 +21,6 @@ use crate::{
 const CONNECT_WAIT: Duration = Duration::from_secs(30);
 /// How often to look whether all have connected.
 const CONNECT_POLL: Duration = Duration::from_millis(20);
-/// Simultaneous connection attempts.
-const DIALLING: usize = 100;
 
 /// Runs `load` to its end.
 ///
@@ -43,13 +42,12 @@ pub async fn run(load: Load, progress: Arc<Progress>, mut stop: watch::Receiver<
     let (duration, ack_wait, scanners) = (load.duration, load.ack_wait, load.scanners.len());
     let enemies = load.hostile.len();
     let (phase, watched) = watch::channel(Phase::Connect);
-    let dialling = Semaphore::new(DIALLING);
-    let shared = Arc::new(Shared { load, progress: Arc::clone(&progress), dialling });
-    let mut tasks: JoinSet<Tally> = (0..scanners)
+    let shared = Arc::new(Shared::new(load, Arc::clone(&progress)));
+    let tasks: JoinSet<Tally> = (0..scanners)
         .filter_map(|index| Device::new(Arc::clone(&shared), index, watched.clone()))
         .map(Device::run)
         .collect();
-    let mut attacks: JoinSet<_> = (0..enemies)
+    let attacks: JoinSet<_> = (0..enemies)
         .filter_map(|index| Enemy::new(Arc::clone(&shared), index))
         .map(|enemy| enemy.run(watched.clone()))
         .collect();
@@ -74,6 +72,7 @@ pub async fn run(load: Load, progress: Arc<Progress>, mut stop: watch::Receiver<
         () = &mut stopped => true,
     };
 
+    let connected_at_start = progress.snapshot().connected;
     let start = Instant::now();
     // Stopped while connecting: the clock never starts, and nothing was due.
     if !early {
@@ -92,21 +91,47 @@ pub async fn run(load: Load, progress: Arc<Progress>, mut stop: watch::Receiver<
     phase.send_replace(Phase::Drain { start, end, deadline: now + ack_wait });
 
     let mut tally = Tally::default();
-    while let Some(ended) = tasks.join_next().await {
-        match ended {
-            Ok(scanner) => tally.merge(scanner),
-            Err(error) => tracing::error!(%error, "a scanner ended by a fault; its readings are not in the report"),
-        }
-    }
+    let mut ended_by_fault = join(tasks, |scanner| tally.merge(scanner)).await;
     let elapsed = tally.last.unwrap_or_else(Instant::now).saturating_duration_since(start);
     let mut report = Report::new(&progress, tally, elapsed);
     let mut counts = Vec::new();
-    while let Some(ended) = attacks.join_next().await {
+    ended_by_fault += join(attacks, |count| counts.push(count)).await;
+    report.hostile = hostile::sum(counts);
+    (report.connected_at_start, report.ended_by_fault) = (connected_at_start, ended_by_fault);
+    if ended_by_fault > 0 {
+        tracing::error!(clients = ended_by_fault, "clients ended by a fault; what they did is not all in the report");
+    }
+    Ok(report)
+}
+
+/// Gives what each came to to `take`; how many came to nothing because a fault ended them.
+async fn join<T: 'static>(mut tasks: JoinSet<T>, mut take: impl FnMut(T)) -> u64 {
+    let mut faults = 0;
+    while let Some(ended) = tasks.join_next().await {
         match ended {
-            Ok(count) => counts.push(count),
-            Err(error) => tracing::error!(%error, "a hostile client ended by a fault; it is not in the report"),
+            Ok(result) => take(result),
+            Err(error) => {
+                tracing::debug!(%error, "a client ended by a fault");
+                faults += 1;
+            }
         }
     }
-    report.hostile = hostile::sum(counts);
-    Ok(report)
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_a_fault_ends_is_counted_and_the_others_are_kept() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { 1 });
+        tasks.spawn(async { panic!("a fault") });
+        tasks.spawn(async { 3 });
+        let mut results = Vec::new();
+        let faults = join(tasks, |result| results.push(result)).await;
+        results.sort_unstable();
+        assert_eq!((results, faults), (vec![1, 3], 1));
+    }
 }

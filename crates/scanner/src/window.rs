@@ -19,8 +19,8 @@ pub(crate) struct Message {
     pub(crate) malformed: bool,
     /// Counted as published: it was on the wire once, whatever came of it.
     pub(crate) published: bool,
-    /// Sent again as a new publish because the broker forgot the session.
-    pub(crate) resent: bool,
+    /// How often it was sent again as a new publish because the broker forgot the session.
+    pub(crate) resent: u32,
     /// The broker has it (PUBREC); only the handshake of QoS 2 is not at its end.
     pub(crate) received: bool,
 }
@@ -121,7 +121,7 @@ impl Window {
             if message.received {
                 continue;
             }
-            message.resent = true;
+            message.resent += 1;
             resent += 1;
             self.handed.push_front(message);
         }
@@ -177,7 +177,7 @@ mod tests {
             since: Instant::now(),
             malformed: false,
             published: false,
-            resent: false,
+            resent: 0,
             received: false,
         }
     }
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(window.sent(2), None);
         assert_eq!(window.answered(1).unwrap().position, 0);
         assert!(window.is_resuming());
-        assert!(!window.answered(2).unwrap().resent);
+        assert_eq!(window.answered(2).unwrap().resent, 0);
         assert!(!window.is_resuming());
         assert_eq!(window.unsent().collect::<Vec<_>>(), [&Bytes::from("2")]);
     }
@@ -228,8 +228,12 @@ mod tests {
         assert!(!window.sent(1).unwrap().first);
         assert!(!window.sent(2).unwrap().first);
         assert!(window.sent(3).unwrap().first);
-        assert!(window.answered(1).unwrap().resent);
-        assert!(!window.answered(3).unwrap().resent);
+        assert_eq!(window.answered(1).unwrap().resent, 1);
+        assert_eq!(window.answered(3).unwrap().resent, 0);
+        // What was sent anew may be forgotten again.
+        assert_eq!(window.forget_link(), 1);
+        assert!(!window.sent(1).unwrap().first);
+        assert_eq!(window.answered(1).unwrap().resent, 2);
     }
 
     #[test]

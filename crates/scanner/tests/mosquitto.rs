@@ -1,83 +1,15 @@
-//! Scanners against an independent broker: Debian's mosquitto, when it is installed.
+//! Scanners against an independent broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::{
-    collections::HashMap,
-    env, fs,
-    net::{TcpListener, TcpStream},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+#[path = "support/broker.rs"]
+mod broker;
 
+use std::{collections::HashMap, env, fs, net::TcpListener, sync::Arc, time::Duration};
+
+use broker::Mosquitto;
 use tokio::sync::watch;
 use windlass_reading::{DeviceId, is_gtin};
 use windlass_scanner::{Fault, Load, Progress, Protocol, Qos, Report, Scanner, run};
-
-/// A mosquitto of our own; ends with the test.
-struct Mosquitto {
-    child: Child,
-    config: PathBuf,
-    log: PathBuf,
-    address: String,
-}
-
-impl Mosquitto {
-    /// `None`, with a printed note, when there is no mosquitto here.
-    fn start(name: &str) -> Option<Self> {
-        Self::start_with(name, "")
-    }
-
-    fn start_with(name: &str, more: &str) -> Option<Self> {
-        let found = env::split_paths(&env::var_os("PATH")?)
-            .chain([PathBuf::from("/usr/sbin")])
-            .map(|dir| dir.join("mosquitto"))
-            .find(|path| path.is_file());
-        let Some(program) = found else {
-            eprintln!("skipped: no mosquitto on PATH");
-            return None;
-        };
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = env::temp_dir().join(format!("windlass-{name}-{port}.conf"));
-        // No `max_queued_messages 0` here: with it, 2.0.11 breaks the connection that it refuses a publish of.
-        let log = config.with_extension("log");
-        let text = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\n\
-             user {}\nlog_type all\nlog_dest file {}\n{more}\n",
-            env::var("USER").unwrap_or_else(|_| "root".into()),
-            log.display()
-        );
-        fs::write(&config, text).unwrap();
-        let child = spawn(&program, &config);
-        let mut broker = Self { child, config, log, address: format!("127.0.0.1:{port}") };
-        broker.await_listening();
-        Some(broker)
-    }
-
-    fn await_listening(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(&self.address).is_err() {
-            assert!(Instant::now() < deadline, "mosquitto does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-fn spawn(program: &PathBuf, config: &PathBuf) -> Child {
-    let mut command = Command::new(program);
-    command.arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().unwrap()
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-        drop(fs::remove_file(&self.config));
-        drop(fs::remove_file(&self.log));
-    }
-}
 
 fn load(broker: &str, devices: usize) -> Load {
     let scanners = (0..devices).map(|n| Scanner::new(DeviceId::new(&format!("dock-{n}")).unwrap())).collect();
@@ -91,7 +23,7 @@ async fn drive(load: Load) -> Report {
 
 #[tokio::test]
 async fn every_reading_is_acknowledged_and_in_the_ledger_in_order() {
-    let Some(broker) = Mosquitto::start("plain") else { return };
+    let broker = Mosquitto::start("plain");
     for (protocol, qos) in [
         (Protocol::V311, Qos::AtLeastOnce),
         (Protocol::V5, Qos::AtLeastOnce),
@@ -106,7 +38,7 @@ async fn every_reading_is_acknowledged_and_in_the_ledger_in_order() {
         assert!(report.totals.latency.unwrap().p50_ms > 0.0);
         let mut by_device: HashMap<String, Vec<String>> = HashMap::new();
         for entry in report.ledger {
-            assert!(is_gtin(entry.payload.as_bytes()) && !entry.resent);
+            assert!(is_gtin(entry.payload.as_bytes()) && entry.resent == 0 && entry.acknowledged_at >= entry.read_at);
             by_device.entry(entry.device.as_str().to_owned()).or_default().push(entry.payload);
         }
         for n in 0..5 {
@@ -118,7 +50,7 @@ async fn every_reading_is_acknowledged_and_in_the_ledger_in_order() {
 
 #[tokio::test]
 async fn qos_0_is_sent_whole_and_claims_no_acknowledgement() {
-    let Some(broker) = Mosquitto::start("qos0") else { return };
+    let broker = Mosquitto::start("qos0");
     for protocol in [Protocol::V311, Protocol::V5] {
         let report = drive(Load { qos: Qos::AtMostOnce, protocol, ..load(&broker.address, 3) }).await;
         assert!(report.all_acknowledged(), "{report:?}");
@@ -128,7 +60,7 @@ async fn qos_0_is_sent_whole_and_claims_no_acknowledgement() {
 
 #[tokio::test]
 async fn with_a_link_for_each_reading_there_are_as_many_links_as_readings() {
-    let Some(broker) = Mosquitto::start("each") else { return };
+    let broker = Mosquitto::start("each");
     let mut links = 0;
     for (protocol, qos) in
         [(Protocol::V311, Qos::AtMostOnce), (Protocol::V311, Qos::AtLeastOnce), (Protocol::V5, Qos::AtLeastOnce)]
@@ -145,7 +77,7 @@ async fn with_a_link_for_each_reading_there_are_as_many_links_as_readings() {
 
 #[tokio::test]
 async fn faults_redeliver_and_lose_nothing() {
-    let Some(broker) = Mosquitto::start("faults") else { return };
+    let broker = Mosquitto::start("faults");
     let mut redelivered = 0;
     for (protocol, qos) in [(Protocol::V311, Qos::AtLeastOnce), (Protocol::V5, Qos::AtLeastOnce)] {
         let report = drive(Load { protocol, qos, faults: Fault::ALL.to_vec(), ..load(&broker.address, 4) }).await;
@@ -166,7 +98,7 @@ async fn faults_redeliver_and_lose_nothing() {
 
 #[tokio::test]
 async fn at_qos_2_a_broker_forwards_each_reading_once_through_all_faults() {
-    let Some(broker) = Mosquitto::start("exactly") else { return };
+    let broker = Mosquitto::start("exactly");
     for (protocol, seed) in [(Protocol::V311, 1), (Protocol::V5, 2)] {
         let load = load(&broker.address, 4);
         let topics: Vec<_> = load.scanners.iter().map(|s| format!("devices/{}/readings", s.id)).collect();
@@ -241,35 +173,51 @@ async fn a_refusal_is_counted_by_its_reason_and_is_no_loss() {
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     fs::set_permissions(&acl, private).unwrap();
     let broker = Mosquitto::start_with("refuse", &format!("acl_file {}", acl.display()));
-    if let Some(broker) = &broker {
-        // At QoS 2 more are refused than a link's window has places.
-        for (qos, in_flight) in [(Qos::AtLeastOnce, 20), (Qos::ExactlyOnce, 20), (Qos::ExactlyOnce, 1)] {
-            let report = drive(Load { qos, in_flight, ..load(&broker.address, 2) }).await;
-            assert!(!report.all_acknowledged());
-            assert_eq!((report.totals.published, report.totals.refused, report.lost), (80, 80, 0), "{qos:?}");
-            assert_eq!(report.refusals, [("NotAuthorized".to_owned(), 80)].into());
-            assert!(report.ledger.is_empty());
-        }
+    // At QoS 2 more are refused than a link's window has places.
+    for (qos, in_flight) in [(Qos::AtLeastOnce, 20), (Qos::ExactlyOnce, 20), (Qos::ExactlyOnce, 1)] {
+        let report = drive(Load { qos, in_flight, ..load(&broker.address, 2) }).await;
+        assert!(!report.all_acknowledged());
+        assert_eq!((report.totals.published, report.totals.refused, report.lost), (80, 80, 0), "{qos:?}");
+        assert_eq!(report.refusals, [("NotAuthorized".to_owned(), 80)].into());
+        assert!(report.ledger.is_empty());
     }
     fs::remove_file(&acl).unwrap();
 }
 
 #[tokio::test]
 async fn a_broker_that_restarts_is_met_again_and_nothing_counts_twice() {
-    let Some(mut broker) = Mosquitto::start("restart") else { return };
+    let mut broker = Mosquitto::start("restart");
     let load = Load { duration: Duration::from_secs(3), ..load(&broker.address, 4) };
     let (_stop, stopped) = watch::channel(false);
     let running = tokio::spawn(run(load, Arc::new(Progress::new()), stopped));
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    broker.child.kill().unwrap();
-    broker.child.wait().unwrap();
-    let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].iter().find(|p| fs::metadata(p).is_ok());
-    broker.child = spawn(&PathBuf::from(program.unwrap_or(&"mosquitto")), &broker.config);
-    broker.await_listening();
+    broker.restart();
     let report = running.await.unwrap().unwrap();
     assert!(report.all_acknowledged(), "{report:?}");
     assert_eq!((report.totals.published, report.ledger.len()), (240, 240));
     assert_eq!(report.totals.disconnects, 4);
+}
+
+#[tokio::test]
+async fn a_broker_that_stands_still_shows_in_the_times_of_all_that_fell_due_meanwhile() {
+    let broker = Mosquitto::start("still");
+    // With one place in the window almost everything waits for it, and not in the client's hands.
+    for in_flight in [20, 1] {
+        let load = Load { duration: Duration::from_secs(3), in_flight, ..load(&broker.address, 4) };
+        let (_stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(run(load, Arc::new(Progress::new()), stopped));
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        broker.signal("STOP");
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        broker.signal("CONT");
+        let report = running.await.unwrap().unwrap();
+        assert!(report.all_acknowledged(), "{report:?}");
+        let times = report.totals.latency.unwrap();
+        assert!(times.p99_ms > 900.0 && times.p50_ms < 500.0, "{in_flight}: {times:?}");
+        // A third of the readings fell due in that second, and half of those have more than half of it before them.
+        let late = report.histogram_us.iter().filter(|(us, _)| *us > 500_000).map(|(_, count)| count).sum::<u64>();
+        assert!(late >= 35, "{in_flight}: {late} of 240");
+    }
 }
 
 #[tokio::test]
@@ -289,7 +237,7 @@ async fn without_a_broker_the_errors_are_counted_and_a_stop_ends_it() {
 
 #[tokio::test]
 async fn stopping_early_ends_with_everything_answered() {
-    let Some(broker) = Mosquitto::start("stop") else { return };
+    let broker = Mosquitto::start("stop");
     let load = Load { duration: Duration::from_secs(600), ..load(&broker.address, 3) };
     let (stop, stopped) = watch::channel(false);
     let progress = Arc::new(Progress::new());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use alloy::primitives::{Address, B256};
 use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{
@@ -52,7 +53,34 @@ pub(super) struct Row {
 /// A batch, as far as the audit asks.
 #[derive(Deserialize)]
 pub(super) struct Batch {
+    pub(super) batch: u64,
     pub(super) count: u64,
+    pub(super) root: Option<B256>,
+    /// The file that readings of it have left for.
+    pub(super) archive: Option<String>,
+}
+
+/// A device, as far as the audit asks.
+#[derive(Deserialize)]
+pub(super) struct Device {
+    pub(super) device: String,
+    /// Whose transactions its readings are (`direct`).
+    pub(super) address: Option<Address>,
+    pub(super) barcode: Option<Address>,
+    pub(super) last_sequence: u64,
+}
+
+/// Readings that were received from `since` on and before `until`, in unix milliseconds of the gateway's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) since: u64,
+    pub(super) until: u64,
+}
+
+impl Window {
+    pub(super) fn contains(self, received_at: u64) -> bool {
+        (self.since..self.until).contains(&received_at)
+    }
 }
 
 impl Api {
@@ -61,28 +89,63 @@ impl Api {
         Ok(Self { base: base.trim_end_matches('/').to_owned(), token, http })
     }
 
-    /// The status, and by how many milliseconds this machine's clock is ahead of the gateway's.
-    pub(super) async fn status(&self) -> Result<(Status, u64)> {
+    /// The status, and by how many milliseconds this machine's clock is ahead of the gateway's (or behind: below 0).
+    pub(super) async fn status(&self) -> Result<(Status, i64)> {
         let answer = self.answer("/api/v1/status").await?;
         let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
         let theirs = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());
         let ahead = theirs.map_or(0, |theirs| Timestamp::now().as_millisecond() - theirs.as_millisecond());
-        Ok((answer.json().await.context("no status of a gateway")?, u64::try_from(ahead).unwrap_or(0)))
+        Ok((answer.json().await.context("no status of a gateway")?, ahead))
     }
 
     pub(super) async fn batch(&self, number: u64) -> Result<Batch> {
         Ok(self.get(&format!("/api/v1/batches/{number}")).await?.0)
     }
 
-    /// Whether a reading since `since` (unix ms) is in `state`.
-    pub(super) async fn any(&self, state: &str, since: u64) -> Result<bool> {
-        let path = format!("/api/v1/readings?limit=1&state={state}&since={since}");
-        Ok(!self.get::<Vec<Row>>(&path).await?.0.is_empty())
+    /// The anchored batch with this root; the newest are looked through first.
+    pub(super) async fn batch_with(&self, root: B256) -> Result<Option<Batch>> {
+        let mut next = Some(format!("/api/v1/batches?limit={PAGE}&settlement=anchor&order=newest"));
+        while let Some(path) = next {
+            let (batches, following) = self.get::<Vec<Batch>>(&path).await?;
+            if let Some(batch) = batches.into_iter().find(|batch| batch.root == Some(root)) {
+                return Ok(Some(batch));
+            }
+            next = following;
+        }
+        Ok(None)
     }
 
-    /// Gives every reading since `since` to `each`, in the order of arrival.
-    pub(super) async fn readings(&self, since: u64, mut each: impl FnMut(Row)) -> Result<()> {
-        let mut next = Some(format!("/api/v1/readings?limit={PAGE}&since={since}"));
+    pub(super) async fn device(&self, id: &str) -> Result<Device> {
+        let (devices, _) = self.get::<Vec<Device>>(&format!("/api/v1/devices?device={id}")).await?;
+        devices.into_iter().find(|device| device.device == id).with_context(|| format!("the gateway has no {id}"))
+    }
+
+    /// Whether a reading in `window` is in `state` that belongs to one of those devices.
+    pub(super) async fn any(&self, state: &str, window: Window, of: impl Fn(&str) -> bool) -> Result<bool> {
+        let Window { since, until } = window;
+        let mut next = Some(format!("/api/v1/readings?limit={PAGE}&state={state}&since={since}&until={until}"));
+        while let Some(path) = next {
+            let (rows, following) = self.get::<Vec<Row>>(&path).await?;
+            if rows.iter().any(|row| of(&row.device)) {
+                return Ok(true);
+            }
+            next = following;
+        }
+        Ok(false)
+    }
+
+    /// Gives every reading in `window` to `each`, in the order of arrival.
+    pub(super) async fn readings(&self, window: Window, each: impl FnMut(Row)) -> Result<()> {
+        self.each(format!("since={}&until={}", window.since, window.until), each).await
+    }
+
+    /// Gives every reading of a batch to `each`, as far as it has not left for an archive.
+    pub(super) async fn readings_of(&self, batch: u64, each: impl FnMut(Row)) -> Result<()> {
+        self.each(format!("batch={batch}"), each).await
+    }
+
+    async fn each(&self, filter: String, mut each: impl FnMut(Row)) -> Result<()> {
+        let mut next = Some(format!("/api/v1/readings?limit={PAGE}&{filter}"));
         while let Some(path) = next {
             let (rows, following) = self.get::<Vec<Row>>(&path).await?;
             rows.into_iter().for_each(&mut each);
