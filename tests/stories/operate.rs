@@ -239,7 +239,8 @@ fn fsck_tells_a_sound_journal_from_a_damaged_one_and_a_backup_is_whole() {
         ("UPDATE readings SET payload = x'39' WHERE arrival = 1", "do not give its root"),
         ("DELETE FROM readings WHERE arrival = 3", "device o-2: 1 readings and 0 archived, but the last is number 2"),
         ("UPDATE attempts SET raw = x'02' WHERE id = 1", "its bytes are not its hash"),
-        ("UPDATE batches SET released = 1 WHERE id = 1", "readings instead of"),
+        ("UPDATE batches SET released = 1 WHERE id = (SELECT MIN(id) FROM batches)", "readings instead of"),
+        ("DELETE FROM settled", "readings in a batch that does not exist"),
     ] {
         std::fs::copy(site.path("copy.sqlite"), &journal).unwrap();
         let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()";

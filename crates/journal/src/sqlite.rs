@@ -8,6 +8,7 @@ mod log;
 mod packed;
 mod schema;
 mod sessions;
+mod settled;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -124,7 +125,7 @@ impl Sqlite {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", "OFF")?;
+        schema::without_foreign_keys(&connection)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         schema::migrate(&mut connection)?;
@@ -201,7 +202,9 @@ impl Sqlite {
     /// # Errors
     /// [`Error::Storage`] when it is no journal, [`Error::Newer`] when a newer Windlass wrote it.
     pub fn bring_up_to_date(file: &Path) -> Result<(), Error> {
-        schema::migrate(&mut Connection::open(file)?)
+        let mut connection = Connection::open(file)?;
+        schema::without_foreign_keys(&connection)?;
+        schema::migrate(&mut connection)
     }
 
     /// Whether the last commit succeeded. False while the disk is full or failing; readiness follows it.

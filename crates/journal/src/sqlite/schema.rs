@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// One entry for each schema version, starting at 1.
-pub(super) const MIGRATIONS: [&str; 12] = [
+pub(super) const MIGRATIONS: [&str; 13] = [
     "
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
@@ -187,7 +187,43 @@ ALTER TABLE attempts ADD COLUMN written_at INTEGER;
 ALTER TABLE readings ADD COLUMN more INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE readings ADD COLUMN rest BLOB;
 ",
+    // Direct settlements that are final (`settled.rs`). `readings.batch` names a row of `batches` or one of these.
+    "
+CREATE TABLE accounts (
+    id INTEGER PRIMARY KEY,
+    address BLOB NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE blocks (
+    number INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL
+) STRICT;
+CREATE TABLE archives (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE settled (
+    id INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL REFERENCES accounts(id),
+    nonce INTEGER NOT NULL,
+    tx BLOB NOT NULL,
+    block INTEGER NOT NULL REFERENCES blocks(number),
+    gas_used INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    written_after INTEGER NOT NULL,
+    mined_after INTEGER NOT NULL,
+    final_after INTEGER NOT NULL,
+    archive INTEGER REFERENCES archives(id),
+    archived INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (account, nonce)
+) STRICT;
+",
 ];
+
+/// SQLite as it is built in enforces foreign keys. Here they only say what is meant: a reading's batch may be in either of two
+/// tables, and `fsck` checks what holds.
+pub(crate) fn without_foreign_keys(connection: &Connection) -> Result<(), Error> {
+    Ok(connection.pragma_update(None, "foreign_keys", "OFF")?)
+}
 
 /// Brings the schema to the newest version, one transaction for each step.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{Sqlite, convert::device_at, packed, reader, schema};
+use super::{Sqlite, convert::device_at, packed, reader, schema, settled};
 use crate::Error;
 
 /// How many readings there are.
@@ -108,7 +108,11 @@ fn faults(c: &Connection) -> Result<Vec<String>, Error> {
     let mut counts = c.prepare(
         "SELECT b.id, b.count - b.released - CASE WHEN archive.value IS NULL THEN b.archived ELSE 0 END AS expected,
                 (SELECT COALESCE(SUM(1 + more), 0) FROM readings WHERE batch = b.id) AS held
-         FROM batches b LEFT JOIN meta archive ON archive.key = 'archive' WHERE expected <> held",
+         FROM batches b LEFT JOIN meta archive ON archive.key = 'archive' WHERE expected <> held
+         UNION ALL
+         SELECT s.id, 1 - CASE WHEN archive.value IS NULL THEN s.archived ELSE 0 END AS expected,
+                (SELECT COALESCE(SUM(1 + more), 0) FROM readings WHERE batch = s.id) AS held
+         FROM settled s LEFT JOIN meta archive ON archive.key = 'archive' WHERE expected <> held",
     )?;
     let mut rows = counts.query([])?;
     while let Some(row) = rows.next()? {
@@ -119,7 +123,8 @@ fn faults(c: &Connection) -> Result<Vec<String>, Error> {
     let states = [
         (
             "readings in a batch that does not exist",
-            "SELECT COUNT(*) FROM readings WHERE batch IS NOT NULL AND batch NOT IN (SELECT id FROM batches)",
+            "SELECT COUNT(*) FROM readings WHERE batch IS NOT NULL AND batch NOT IN (SELECT id FROM batches)
+             AND batch NOT IN (SELECT id FROM settled)",
         ),
         (
             "readings of a device that does not exist",
@@ -138,6 +143,10 @@ fn faults(c: &Connection) -> Result<Vec<String>, Error> {
             "SELECT COUNT(*) FROM transactions WHERE id NOT IN (SELECT \"transaction\" FROM attempts)",
         ),
         (
+            "attempts of a transaction that does not exist",
+            "SELECT COUNT(*) FROM attempts WHERE \"transaction\" NOT IN (SELECT id FROM transactions)",
+        ),
+        (
             "mined transactions whose hash is none of their attempts",
             "SELECT COUNT(*) FROM transactions t WHERE t.tx IS NOT NULL AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.\"transaction\" = t.id AND a.hash = t.tx)",
         ),
@@ -154,7 +163,7 @@ fn faults(c: &Connection) -> Result<Vec<String>, Error> {
     if damaged > 0 {
         found.push(format!("{damaged} rows have not as many readings as they say"));
     }
-    for (what, sql) in states {
+    for (what, sql) in states.into_iter().chain(settled::FAULTS) {
         let count: i64 = c.query_row(sql, [], |row| row.get(0))?;
         if count > 0 {
             found.push(format!("{count} {what}"));

@@ -28,6 +28,8 @@ use crate::{
 
 /// How many of a device's latest QoS 1 publishes are remembered for redeliveries.
 pub(super) const RECENT: u32 = 64;
+/// Transactions that become final in one commit: some milliseconds of the writer's time. Each is final or not by itself.
+const FINAL: usize = 256;
 /// Columns of unsettled readings: the eight of `packed::READING`, arrival, received_at, signature.
 pub(super) const UNSETTLED: &str =
     "SELECT d.name, r.epoch, r.sequence, r.observed_at, r.packet_id, r.payload, r.more, r.rest,
@@ -228,7 +230,7 @@ impl Ledger for Sqlite {
     }
 
     async fn add_attempt(&self, transaction: u64, attempt: Attempt) -> Result<(), Error> {
-        self.write(move |c, _| write::insert_attempt(c, transaction as i64, &attempt)).await
+        self.write(move |c, _| write::add_attempt(c, transaction, &attempt)).await
     }
 
     async fn open_transactions(&self) -> Result<Vec<OpenTransaction>, Error> {
@@ -247,8 +249,15 @@ impl Ledger for Sqlite {
         self.write(move |c, effects| write::unmined(c, effects, &transactions)).await
     }
 
-    async fn finalized(&self, transactions: Vec<u64>) -> Result<u64, Error> {
-        self.write(move |c, _| write::finalized(c, &transactions, now_ms())).await
+    async fn finalized(&self, mut transactions: Vec<u64>) -> Result<u64, Error> {
+        // In their order, so that what settles directly goes to the end of its table.
+        transactions.sort_unstable();
+        let mut released = 0;
+        for step in transactions.chunks(FINAL) {
+            let step = step.to_vec();
+            released += self.write(move |c, _| write::finalized(c, &step, now_ms())).await?;
+        }
+        Ok(released)
     }
 
     async fn displaced(&self, transaction: u64) -> Result<u64, Error> {

@@ -7,12 +7,19 @@ use windlass_reading::DeviceId;
 use super::{
     convert::{corrupt, opt_u64_at, u64_at},
     log, packed,
+    settled::{self, Ids},
     writer::Effects,
 };
 use crate::{Account, Attempt, BatchDraft, DeviceRow, End, Error, Inclusion, Opened, Span, TransactionDraft};
 
 /// Device shards: a lane takes those whose remainder is its own, so a device stays on one lane.
 const SHARDS: u16 = 4_096;
+
+/// The account's highest nonce, also of what is history.
+pub(super) const HIGHEST_NONCE: &str = "SELECT MAX(nonce) FROM
+    (SELECT MAX(nonce) AS nonce FROM transactions WHERE account = ?1
+     UNION ALL
+     SELECT MAX(nonce) FROM settled WHERE account = (SELECT id FROM accounts WHERE address = ?1))";
 
 pub(super) fn count_unsettled(connection: &Connection) -> Result<i64, Error> {
     let free: i64 =
@@ -76,22 +83,25 @@ pub(super) fn open(
     now_ms: u64,
 ) -> Result<Opened, Error> {
     let kind = serde_json::to_string(&draft.kind).map_err(|e| corrupt(&e.to_string()))?;
+    if settled::has_nonce(connection, draft.account, draft.nonce)? {
+        return Err(Error::NonceTaken { account: draft.account, nonce: draft.nonce });
+    }
+    let ids = Ids::next(connection, batch)?;
     let inserted = connection
-        .prepare_cached("INSERT INTO transactions (account, nonce, kind, created_at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![draft.account.as_slice(), draft.nonce as i64, kind, now_ms as i64]);
+        .prepare_cached("INSERT INTO transactions (id, account, nonce, kind, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![ids.transaction, draft.account.as_slice(), draft.nonce as i64, kind, now_ms as i64]);
     match inserted {
         Err(rusqlite::Error::SqliteFailure(e, _)) if e.code == ErrorCode::ConstraintViolation => {
             return Err(Error::NonceTaken { account: draft.account, nonce: draft.nonce });
         }
         other => other?,
     };
-    let id = connection.last_insert_rowid();
-    insert_attempt(connection, id, &draft.attempt)?;
-    let batch = batch.map(|b| insert_batch(connection, id, draft.account, b)).transpose()?;
-    Ok(Opened { transaction: id as u64, batch })
+    insert_attempt(connection, ids, &draft.attempt)?;
+    let batch = batch.map(|b| insert_batch(connection, ids, draft.account, b)).transpose()?;
+    Ok(Opened { transaction: ids.transaction as u64, batch })
 }
 
-fn insert_batch(connection: &Connection, transaction: i64, account: Address, batch: &BatchDraft) -> Result<u64, Error> {
+fn insert_batch(connection: &Connection, ids: Ids, account: Address, batch: &BatchDraft) -> Result<u64, Error> {
     let state = batch.log.as_ref();
     if let Some(state) = state
         && (!log::follows(connection, state)? || batch.arrivals.iter().any(|arrival| *arrival > state.arrival))
@@ -101,12 +111,13 @@ fn insert_batch(connection: &Connection, transaction: i64, account: Address, bat
     connection
         .prepare_cached(
             "INSERT INTO batches (\"transaction\", settlement, account, number, root, head, count, oldest_received_at,
-                                  log_contract, log_base, log_arrival, log_size, log_root, log_frontier)
+                                  log_contract, log_base, log_arrival, log_size, log_root, log_frontier, id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,
-                     COALESCE((SELECT received_at FROM readings WHERE arrival <= ?8 ORDER BY arrival DESC LIMIT 1), 0), ?9, ?10, ?11, ?12, ?13, ?14)",
+                     COALESCE((SELECT received_at FROM readings WHERE arrival <= ?8 ORDER BY arrival DESC LIMIT 1), 0),
+                     ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
-            transaction,
+            ids.transaction,
             batch.settlement.as_str(),
             account.as_slice(),
             batch.number as i64,
@@ -120,8 +131,9 @@ fn insert_batch(connection: &Connection, transaction: i64, account: Address, bat
             state.map(|s| s.size as i64),
             state.map(|s| s.root.to_vec()),
             state.map(|s| &s.frontier),
+            ids.batch,
         ])?;
-    let id = connection.last_insert_rowid();
+    let id = ids.batch;
     take(connection, id, &batch.arrivals)?;
     let mut run = connection.prepare_cached(
         "INSERT INTO runs (batch, device, first_sequence, count, signature)
@@ -157,14 +169,27 @@ fn take(connection: &Connection, batch: i64, arrivals: &[u64]) -> Result<(), Err
     Ok(())
 }
 
-pub(super) fn insert_attempt(connection: &Connection, transaction: i64, attempt: &Attempt) -> Result<(), Error> {
+/// Another attempt of a transaction, which must be in full: one that is settled has no more of them.
+pub(super) fn add_attempt(connection: &Connection, transaction: u64, attempt: &Attempt) -> Result<(), Error> {
+    let transaction = transaction as i64;
+    let exists: bool = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM transactions WHERE id = ?1)")?
+        .query_row([transaction], |row| row.get(0))?;
+    if !exists {
+        return Err(corrupt(&format!("an attempt of transaction {transaction}, which is not open")));
+    }
+    insert_attempt(connection, Ids { transaction, ..Ids::next(connection, None)? }, attempt)
+}
+
+fn insert_attempt(connection: &Connection, ids: Ids, attempt: &Attempt) -> Result<(), Error> {
     connection
         .prepare_cached(
-            "INSERT INTO attempts (\"transaction\", hash, raw, max_fee_wei, tip_wei, cancel, written_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO attempts (id, \"transaction\", hash, raw, max_fee_wei, tip_wei, cancel, written_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
-            transaction,
+            ids.attempt,
+            ids.transaction,
             attempt.hash.as_slice(),
             attempt.raw.as_ref(),
             attempt.max_fee_wei as i64,
@@ -260,6 +285,9 @@ pub(super) fn finalized(connection: &Connection, transactions: &[u64], now_ms: u
     let mut released = 0;
     for transaction in transactions {
         let id = *transaction as i64;
+        if settled::settle(connection, id, now_ms)? {
+            continue;
+        }
         connection
             .prepare_cached("UPDATE transactions SET state = 'final', final_at = ?2 WHERE id = ?1 AND state = 'mined'")?
             .execute([id, now_ms as i64])?;
@@ -304,11 +332,7 @@ pub(super) fn set_registered(connection: &Connection, devices: &[(DeviceId, u32)
 
 /// Highest nonce of the account, and its newest anchor that did not revert.
 pub(super) fn account(connection: &Connection, account: Address) -> Result<Account, Error> {
-    let nonce = connection.query_row(
-        "SELECT MAX(nonce) FROM transactions WHERE account = ?1",
-        [account.as_slice()],
-        |row| opt_u64_at(row, 0),
-    )?;
+    let nonce = connection.query_row(HIGHEST_NONCE, [account.as_slice()], |row| opt_u64_at(row, 0))?;
     let anchor = connection
         .query_row(
             "SELECT b.number, b.head FROM batches b JOIN transactions t ON t.id = b.\"transaction\"
