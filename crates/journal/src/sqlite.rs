@@ -8,6 +8,7 @@ mod log;
 mod packed;
 mod schema;
 mod sessions;
+mod size;
 #[cfg(test)]
 mod tests;
 mod upkeep;
