@@ -34,13 +34,13 @@ const TOLD: usize = 10;
 const ALLOCATES: [&str; 3] = ["mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned"];
 
 /// How the names of a stage's threads begin, and what the stage is.
-const STAGES: [(&str, &str); 4] = [
-    ("mqtt", "broker: connections, their sessions, handshakes"),
-    ("actix-rt", "device actors: checked, decoded, numbered, signed"),
-    ("journal", "journal: its one writer"),
-    ("chain", "chain: batches, leaves, trees, transactions, finality, and what they read of the journal"),
+const STAGES: [(&[&str], &str); 4] = [
+    (&["mqtt", "router"], "broker: connections, their sessions, handshakes"),
+    (&["actix-rt"], "device actors: checked, decoded, numbered, signed"),
+    (&["journal"], "journal: its one writer"),
+    (&["chain"], "chain: batches, leaves, trees, transactions, finality, and what they read of the journal"),
 ];
-const REST: &str = "the rest: start, upkeep";
+const REST: &str = "the rest: start, upkeep, HTTP";
 
 /// What a reading takes at one rate.
 struct Profile {
@@ -107,7 +107,7 @@ fn accepted(rig: &Rig) -> f64 {
 }
 
 fn stage(thread: &str) -> &'static str {
-    STAGES.iter().find(|(name, _)| thread.starts_with(name)).map_or(REST, |(_, stage)| stage)
+    STAGES.iter().find(|(names, _)| names.iter().any(|name| thread.starts_with(name))).map_or(REST, |(_, stage)| stage)
 }
 
 /// Microseconds of processor time by thread: in the program, in the kernel.
