@@ -114,7 +114,7 @@ curve: tools build ## measure how the cost grows with devices and rate; renews d
 	cargo bench --locked -p windlass-tests --bench chain -- curve
 	tools/plots.py
 
-profile: tools build ## print where the time of a reading goes: by thread, system calls, allocations
+profile: tools build ## print where the time of a reading goes: by stage, system calls, allocations; renews docs/performance.md
 	cargo bench --locked -p windlass-tests --bench chain -- profile
 
 bench-proof: ## print the figures of trees, proofs and signatures

@@ -24,11 +24,14 @@ MARGIN = (58, 34, 14, 42)  # left, top, right, bottom
 
 # What the extrapolation takes for granted; each is said in the page.
 DEVICES = 1_000_000
-PACES = (("a reading a minute", 1 / 60), ("a reading a second", 1.0))
+MINUTE, SECOND = 1 / 60, 1.0
+PACES = (("a reading a minute", MINUTE), ("a reading a second", SECOND))
 BLOCK_SECONDS = 12
 BATCH_READINGS = 10_000
 GWEI = (1, 20)
 RECONNECT_SECONDS = 300
+# From scan to mined; what is slower at the 99th percentile is behind.
+MINED_SECONDS = 3.0
 
 
 def least_squares(points):
@@ -39,18 +42,54 @@ def least_squares(points):
     return my - slope * mx, slope
 
 
-def held(row):
+def taken(row):
     """Whether the gateway took what was offered."""
     return row["unsent"] == 0 and row["accepted_per_second"] >= 0.95 * row["offered_per_second"]
 
 
+def settled(row):
+    """Whether the chain side kept up with what was taken."""
+    return row["mined_p99_s"] <= MINED_SECONDS
+
+
+def pace(row):
+    """Readings a second of each device."""
+    return row["offered_per_second"] / row["devices"]
+
+
+def rarest(rows):
+    """Of the most devices the row where each sends least: what many devices cost that send rarely."""
+    most = max(row["devices"] for row in rows)
+    return min((row for row in rows if row["devices"] == most), key=pace)
+
+
+def nearest(rows, wanted):
+    """The row whose devices send most nearly so often; of several the one with the most devices."""
+    return min(rows, key=lambda row: (round(abs(math.log(pace(row) / wanted)), 6), -row["devices"]))
+
+
 def model(data):
-    """The costs of one device and one reading."""
+    """The costs of one device and one reading, and the rows that they are from."""
     base, each = least_squares([(row["devices"], row["resident_mib"]) for row in data["by_devices"]])
-    busiest = [row for row in data["by_rate"] if held(row)][-1]
+    rows = [row for row in data["by_devices"] + data["by_rate"] if taken(row) and settled(row)]
     ceiling = max(row["accepted_per_second"] for row in data["by_rate"])
-    return {"base_mib": base, "device_kib": each * 1024, "cpu_us": busiest["cpu_us"], "disk_bytes": busiest["disk_bytes"],
-            "gas": busiest["gas"], "at": busiest["offered_per_second"], "ceiling": ceiling}
+    sustained = max((row["accepted_per_second"] for row in data["by_rate"] if taken(row) and settled(row)), default=0)
+    full = [row for row in data["by_rate"] if taken(row) and settled(row)][-1]
+    return {"base_mib": base, "device_kib": each * 1024, "full": full, "rows": (rarest(rows), nearest(rows, SECOND)),
+            "ceiling": ceiling, "sustained": sustained}
+
+
+def whose(row):
+    """Which row it is, in words."""
+    each = pace(row)
+    often = f"{number(each)} readings a second" if each >= 1 else f"a reading in {number(1 / each)} s"
+    return f"{number(row['devices'])} devices, each {often}"
+
+
+def cores(row):
+    """Of gateway, load tool and node together, for all that a reading takes until it is final, at the rate of acceptance. More
+    than there are: some of it is done after the load."""
+    return sum(row[what] for what in ("cpu_us", "load_cpu_us", "node_cpu_us")) * row["accepted_per_second"] / 1e6
 
 
 def number(value):
@@ -147,17 +186,18 @@ def by_devices(data):
 def by_rate(data):
     rows = data["by_rate"]
     line = lambda of, some=rows: [(row["offered_per_second"], of(row)) for row in some]
-    cores = lambda what: line(lambda r: r[what] * r["accepted_per_second"] / 1e6)
+    used = lambda what: line(lambda r: r[what] * r["accepted_per_second"] / 1e6)
     some = [row for row in rows if row["offered_per_second"] >= 1000]
     offered = "readings/s, offered"
     panels = [
         panel("Accepted", "readings/s", offered, [("accepted", line(lambda r: r["accepted_per_second"])),
                                                   ("offered", line(lambda r: r["offered_per_second"]))], True),
         panel("Processor", "cores", offered,
-              [("gateway", cores("cpu_us")), ("load tool", cores("load_cpu_us")), ("node", cores("node_cpu_us"))]),
+              [("gateway", used("cpu_us")), ("load tool", used("load_cpu_us")), ("node", used("node_cpu_us"))]),
         panel("Processor time", "µs a reading", offered, [("", line(lambda r: r["cpu_us"], some))]),
-        panel("Acknowledgement", "ms", offered,
-              [("p99", line(lambda r: r["ack_p99_ms"])), ("p50", line(lambda r: r["ack_p50_ms"]))], True),
+        panel("From scan to", "ms", offered,
+              [("mined, p99", line(lambda r: r["mined_p99_s"] * 1000)), ("acknowledged, p99", line(lambda r: r["ack_p99_ms"])),
+               ("acknowledged, p50", line(lambda r: r["ack_p50_ms"]))], True),
         panel("Journal", "bytes a reading", offered, [("", line(lambda r: r["disk_bytes"], some))]),
         panel("Gas", "a reading", offered, [("", line(lambda r: r["gas"]))], True),
     ]
@@ -167,14 +207,14 @@ def by_rate(data):
 # The page.
 
 def table(rows):
-    heading = ("devices", "offered/s", "accepted/s", "ack p50, p99", "mined p99", "memory, idle and loaded", "processor", "journal", "gas")
+    heading = ("devices", "offered/s", "accepted/s", "ack p50, p99", "mined p99", "memory, idle and loaded", "processor", "journal", "its log", "gas")
     lines = ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
     for row in rows:
         lines.append("| " + " | ".join((
             number(row["devices"]), number(row["offered_per_second"]), number(row["accepted_per_second"]),
             f"{number(row['ack_p50_ms'])}, {number(row['ack_p99_ms'])} ms", f"{number(row['mined_p99_s'])} s",
             f"{number(row['idle_mib'])}, {number(row['resident_mib'])} MiB", f"{number(row['cpu_us'])} µs",
-            f"{number(row['disk_bytes'])} B", number(row["gas"]))) + " |")
+            f"{number(row['disk_bytes'])} B", f"{number(row['log_mib'])} MiB" if "log_mib" in row else "", number(row["gas"]))) + " |")
     return "\n".join(lines)
 
 
@@ -183,23 +223,62 @@ def million(costs):
     lines = ["| a million devices | " + " | ".join(name for name, _ in PACES) + " |", "|---|---|---|"]
     rates = [DEVICES * pace for _, pace in PACES]
     per = lambda of: [of(rate) for rate in rates]
-    gas_day = lambda rate: 86_400 * (rate * costs["gas"])
+    costing = lambda of: [of(rate, row) for rate, row in zip(rates, costs["rows"])]
+    gas_day = lambda rate: 86_400 * (rate * costs["full"]["gas"])
     rows = [
         ("readings a second", per(number)),
-        ("gateways' worth of the measured ceiling", per(lambda r: number(r / costs["ceiling"]))),
-        ("cores for readings", per(lambda r: number(r * costs["cpu_us"] / 1e6))),
+        ("gateways' worth of the most that was settled as it came", per(lambda r: number(r / costs["sustained"]))),
+        ("processor time and journal of a reading as measured with", [whose(row) for row in costs["rows"]]),
+        ("cores for readings", costing(lambda r, row: number(r * row["cpu_us"] / 1e6))),
         ("memory of connections", per(lambda _: f"{number((costs['base_mib'] + DEVICES * costs['device_kib'] / 1024) / 1024)} GiB")),
-        ("journal a day", per(lambda r: f"{number(r * 86_400 * costs['disk_bytes'] / 1e9)} GB")),
+        ("journal a day", costing(lambda r, row: f"{number(r * 86_400 * row['disk_bytes'] / 1e9)} GB")),
         ("TCP connections and file descriptors", per(lambda _: number(DEVICES))),
         (f"TLS handshakes a second when all come back within {RECONNECT_SECONDS} s", per(lambda _: number(DEVICES / RECONNECT_SECONDS))),
         (f"anchors a day, of up to {number(BATCH_READINGS)} readings, at least one a block of {BLOCK_SECONDS} s",
          per(lambda r: number(max(86_400 / BLOCK_SECONDS, 86_400 * r / BATCH_READINGS)))),
-        ("gas a day, at the measured gas a reading", per(lambda r: number(gas_day(r)))),
+        ("gas a day, at the gas a reading of full batches", per(lambda r: number(gas_day(r)))),
         (f"of what blocks of 30,000,000 gas each {BLOCK_SECONDS} s hold", per(lambda r: f"{number(gas_day(r) / (30e6 * 86_400 / BLOCK_SECONDS) * 100)} %")),
         ("ether a day at " + " and ".join(f"{price} gwei" for price in GWEI),
          per(lambda r: " and ".join(number(gas_day(r) * price / 1e9) for price in GWEI))),
     ]
     return "\n".join(lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows])
+
+
+def saturation(data):
+    """What falls behind first as the rate grows, and what follows."""
+    rows = data["by_rate"]
+    rate = lambda row: f"{number(row['offered_per_second'])}/s"
+    late = next((row for row in rows if not settled(row)), None)
+    full = next((row for row in rows if not taken(row)), None)
+    if late is None and full is None:
+        return f"Nothing fell behind: {rate(rows[-1])} is not saturation, and what is beyond it was not measured."
+    mined = lambda row: f"99 % are mined within {number(row['mined_p99_s'])} s"
+    had = f" of the machine's {data['cores']}" if "cores" in data else ""
+    busy = lambda row: (f"gateway, load tool and node need {number(cores(row))} cores{had} for that rate "
+                        f"({number(row['cpu_us'])}, {number(row['load_cpu_us'])} and {number(row['node_cpu_us'])} µs a reading)")
+    came = lambda row: f"{number(row['accepted_per_second'])}/s are accepted of {rate(row)} offered"
+    first = min((row for row in (late, full) if row), key=lambda row: row["offered_per_second"])
+    before = rows[:rows.index(first)]
+    lines = [f"Up to {rate(before[-1])} all keep up: {mined(before[-1])}, and {busy(before[-1])}."] if before else []
+    if late is full:
+        lines.append(f"At {rate(first)} acceptance and the chain side fall behind together: {came(first)}, {mined(first)}; {busy(first)}.")
+        return " ".join(lines)
+    if first is late:
+        lines.append(f"At {rate(late)} the chain side is the first to fall behind: {mined(late)}, while acceptance keeps up "
+                     f"({came(late)}); {busy(late)}.")
+        lines.append(f"At {rate(full)} acceptance is at its end too: {came(full)}; {busy(full)}." if full else
+                     f"The end of acceptance was not reached: up to {rate(rows[-1])} all that was offered was taken.")
+    else:
+        lines.append(f"At {rate(full)} acceptance is the first to fall behind: {came(full)}, while what is accepted is still "
+                     f"settled as it comes ({mined(full)}); {busy(full)}.")
+        lines.append(f"At {rate(late)} the chain side falls behind too: {mined(late)}." if late else "The chain side keeps up throughout.")
+    return " ".join(lines)
+
+
+def cost(name, of, costs):
+    """A line of the model: with the most readings that were settled as they came, and at each pace."""
+    rows = (costs["full"], *costs["rows"])
+    return f"| {name} | {' | '.join(of(row) for row in rows)} |"
 
 
 def block(data):
@@ -217,15 +296,16 @@ The rate grows, the devices do not:
 
 ![throughput, processor, acknowledgement, journal and gas over rate](pictures/cost-rate.svg)
 
-Fitted to that (least squares for the memory; the others at {number(costs["at"])} readings/s, the most that was taken as it was offered):
+{saturation(data)}
 
-| | |
-|---|---|
-| resident memory | {number(costs["base_mib"])} MiB + {number(costs["device_kib"])} KiB a connected device |
-| processor time of the gateway | {number(costs["cpu_us"])} µs a reading |
-| journal | {number(costs["disk_bytes"])} bytes a reading |
-| gas | {number(costs["gas"])} a reading |
-| the most that was accepted | {number(costs["ceiling"])} readings/s |
+Resident memory, by least squares: {number(costs["base_mib"])} MiB + {number(costs["device_kib"])} KiB a connected device. The most that was accepted: {number(costs["ceiling"])} readings/s; that was accepted and mined as it came: {number(costs["sustained"])} readings/s. A reading costs
+
+| | at {number(costs["full"]["offered_per_second"])}/s in all, the most that was settled as it came | where many devices send rarely | nearest to a reading a second |
+|---|---|---|---|
+{cost("measured with", whose, costs)}
+{cost("processor time of the gateway", lambda row: f"{number(row['cpu_us'])} µs", costs)}
+{cost("journal", lambda row: f"{number(row['disk_bytes'])} B", costs)}
+{cost("gas", lambda row: number(row["gas"]), costs)}
 
 {million(costs)}
 """

@@ -8,6 +8,28 @@ use std::{
 
 use serde_json::{Value, json};
 
+/// What is asked of a figure; `tools/bench.py check` fails where it does not hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    AtLeast(f64),
+    AtMost(f64),
+    /// So many times the reference's value.
+    RatioAtLeast(f64),
+    RatioAtMost(f64),
+}
+
+impl Limit {
+    fn json(self) -> Value {
+        let (of, bound, limit) = match self {
+            Self::AtLeast(limit) => ("value", "at least", limit),
+            Self::AtMost(limit) => ("value", "at most", limit),
+            Self::RatioAtLeast(limit) => ("ratio", "at least", limit),
+            Self::RatioAtMost(limit) => ("ratio", "at most", limit),
+        };
+        json!({ "of": of, "bound": bound, "limit": limit })
+    }
+}
+
 /// What was measured, and what it is compared with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
@@ -17,12 +39,13 @@ pub struct Figure {
     better: &'static str,
     /// Name and value of the reference run, which was made in the same session on the same machine.
     reference: Option<(String, f64)>,
+    asked: Option<Limit>,
 }
 
 impl Figure {
     /// More of it is better, as with a rate.
     pub fn higher(name: impl Into<String>, unit: &'static str, value: f64) -> Self {
-        Self { name: name.into(), unit, value, better: "higher", reference: None }
+        Self { name: name.into(), unit, value, better: "higher", reference: None, asked: None }
     }
 
     /// Less of it is better, as with a time or a price.
@@ -33,6 +56,11 @@ impl Figure {
     /// The same of the reference run, in the same unit.
     pub fn beside(self, reference: impl Into<String>, value: f64) -> Self {
         Self { reference: Some((reference.into(), value)), ..self }
+    }
+
+    /// What it must come to.
+    pub fn asked(self, limit: impl Into<Option<Limit>>) -> Self {
+        Self { asked: limit.into(), ..self }
     }
 
     /// How many times the reference's value this one is. None beside a zero: a ratio to it would say nothing.
@@ -50,13 +78,19 @@ impl Figure {
 #[derive(Debug)]
 pub struct Figures {
     area: &'static str,
+    command: String,
     conditions: String,
     measured: Vec<Value>,
 }
 
 impl Figures {
     pub fn new(area: &'static str) -> Self {
-        Self { area, conditions: String::new(), measured: Vec::new() }
+        Self { area, command: String::new(), conditions: String::new(), measured: Vec::new() }
+    }
+
+    /// The command that measures the figures that follow.
+    pub fn measured_by(&mut self, command: impl Into<String>) {
+        self.command = command.into();
     }
 
     /// Under which load, for how long and beside what the figures are measured that follow.
@@ -75,8 +109,11 @@ impl Figures {
             "value": figure.value,
             "reference": reference,
             "ratio": figure.ratio(),
+            "asked": figure.asked.map(Limit::json),
             "conditions": self.conditions,
+            "command": self.command,
             "measured_at": measured_at,
+            "trial": is_trial(),
         }));
     }
 
@@ -99,9 +136,17 @@ impl Figures {
     }
 }
 
-/// How long a load is measured: as usual, or for `BENCH_SECONDS`, to see whether a bench works.
+/// Seconds of a run that is to show whether a bench works; what it measures means little.
+const TRIAL: &str = "BENCH_SECONDS";
+
+/// Whether figures are measured too shortly to be written into any document.
+pub fn is_trial() -> bool {
+    env::var_os(TRIAL).is_some()
+}
+
+/// How long a load is measured: as usual, or for `BENCH_SECONDS`.
 pub fn measured_for(usual: Duration) -> Duration {
-    env::var("BENCH_SECONDS").map_or(usual, |text| Duration::from_secs(text.parse().expect("a number of seconds")))
+    env::var(TRIAL).map_or(usual, |text| Duration::from_secs(text.parse().expect("a number of seconds")))
 }
 
 fn earlier(path: &Path) -> Vec<Value> {
@@ -125,13 +170,17 @@ mod tests {
     fn a_figure_has_its_reference_its_ratio_and_its_conditions_beside_it() {
         let dir = TempDir::new().unwrap();
         let mut figures = Figures::new("broker");
+        figures.measured_by("make bench-broker");
         figures.under("500 clients");
-        figures.add(Figure::higher("acknowledged", "1/s", 300.0).beside("mosquitto", 200.0));
+        let rate = Figure::higher("acknowledged", "1/s", 300.0).beside("mosquitto", 200.0);
+        figures.add(rate.asked(Limit::RatioAtLeast(1.0)));
         figures.add(Figure::lower("resident", "MiB", 90.0));
         let [rate, memory] = written(&figures, &dir).try_into().unwrap();
         assert_eq!((&rate["ratio"], &rate["better"]), (&json!(1.5), &json!("higher")));
         assert_eq!(rate["reference"], json!({ "name": "mosquitto", "value": 200.0 }));
-        assert_eq!(rate["conditions"], "500 clients");
+        assert_eq!((&rate["conditions"], &rate["command"]), (&json!("500 clients"), &json!("make bench-broker")));
+        assert_eq!(rate["asked"], json!({ "of": "ratio", "bound": "at least", "limit": 1.0 }));
+        assert_eq!(memory["asked"], Value::Null);
         assert_eq!((&memory["reference"], &memory["ratio"]), (&Value::Null, &Value::Null));
         assert_eq!(memory["better"], "lower");
     }

@@ -238,6 +238,12 @@ max_wait = "300ms"
         });
     }
 
+    /// Length of the journal's write-ahead log.
+    pub fn log_bytes(&self) -> u64 {
+        // There is none between a checkpoint that ended it and the next commit.
+        fs::metadata(self.path("data/journal.sqlite-wal")).map_or(0, |file| file.len())
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("gateway.log")).unwrap_or_default()
     }

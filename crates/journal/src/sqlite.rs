@@ -9,6 +9,7 @@ mod packed;
 mod schema;
 mod sessions;
 mod settled;
+mod size;
 #[cfg(test)]
 mod tests;
 mod upkeep;

@@ -11,6 +11,7 @@ mod sessions;
 mod signing;
 mod succession;
 mod surface;
+pub(crate) mod threads;
 mod tracer;
 mod warden;
 
@@ -266,7 +267,7 @@ fn start_chain(
         standing: standing.clone(),
     })?;
     let nodes = worker.nodes();
-    let arbiter = Arbiter::new();
+    let arbiter = threads::chain()?;
     let interval = config.chain.poll_interval;
     let chain = ChainActor::start_in_arbiter(&arbiter.handle(), move |_| ChainActor::new(worker, interval));
     Ok((chain, arbiter, nodes))

@@ -99,7 +99,9 @@ async fn storm(peer: &Peer) -> Storm {
     let (address, measured) = (peer.address, measured_for(MEASURED));
     let others = load::connect_all(address, RETURNING, OTHERS, 50).await;
     let name = |what| format!("{}: {what}", peer.name);
-    print(&name("others, quiet"), &load::publish(others, RETURNING, PACE, WARM_UP, measured).await);
+    let quiet = load::publish(others, RETURNING, PACE, WARM_UP, measured).await;
+    print(&name("others, quiet"), &quiet);
+    peer.assert_whole(&quiet);
     let streams = load::connect_all(address, 0, RETURNING, 200).await;
     let others = load::connect_all(address, RETURNING, OTHERS, 50).await;
     // They drop after the warm-up, so that all of the storm is in the figures.
@@ -113,6 +115,7 @@ async fn storm(peer: &Peer) -> Storm {
     let outcome = load::publish(others, RETURNING, PACE, WARM_UP, measured).await;
     let (back, took) = storm.join().unwrap();
     print(&name("others in the storm"), &outcome);
+    peer.assert_whole(&outcome);
     println!("{}: {back} of {RETURNING} are back after {:.1} s", peer.name, took.as_secs_f64());
     Storm { took, others_p99_ms: outcome.millis(0.99) }
 }

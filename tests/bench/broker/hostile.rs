@@ -64,20 +64,19 @@ pub async fn run(figures: &mut Figures) {
     attack.over.store(true, Relaxed);
     attackers.join().unwrap();
     print("attacked", &attacked);
-    println!(
-        "p99 {:.2} x the quiet run's; {} handshakes were cut off, {} wrong secrets answered",
-        attacked.millis(0.99) / quiet.millis(0.99),
-        attack.cut.load(Relaxed),
-        attack.answered.load(Relaxed)
-    );
-    figures.under(format!("2,000 readings/s over {CLIENTS} clients, {:?}", measured_for(MEASURED)));
+    let (cut, answered) = (attack.cut.load(Relaxed), attack.answered.load(Relaxed));
+    let told = format!("{cut} handshakes were cut off, {answered} wrong secrets answered");
+    println!("p99 {:.2} x the quiet run's; {told}", attacked.millis(0.99) / quiet.millis(0.99));
+    figures.under(format!("2,000 readings/s over {CLIENTS} clients, {:?}; {told}", measured_for(MEASURED)));
     let name = format!("ack p99 while {SLOW} handshakes crawl and {GUESSERS} guess secrets");
     figures.add(Figure::lower(name, "ms", attacked.millis(0.99)).beside("itself, not attacked", quiet.millis(0.99)));
 }
 
 async fn measure(peer: &Peer) -> load::Outcome {
     let streams = load::connect_all(peer.address, 0, CLIENTS, 50).await;
-    load::publish(streams, 0, PACE, WARM_UP, measured_for(MEASURED)).await
+    let outcome = load::publish(streams, 0, PACE, WARM_UP, measured_for(MEASURED)).await;
+    peer.assert_whole(&outcome);
+    outcome
 }
 
 /// Returns when the attack is over.

@@ -1,8 +1,8 @@
 //! What the broker does beside mosquitto and stock rumqttd, on this machine and in this run. `make bench-broker`
 //!
 //! Every figure of Windlass is with an fsync of the journal before each acknowledgement; the other two keep messages in
-//! memory. Broker and load share the machine. Nothing here passes or fails: it prints, and writes its figures for
-//! `tools/bench.py`. Arguments choose scenarios.
+//! memory. Broker and load share the machine. It prints, and writes its figures for `tools/bench.py`, which judges them; a run
+//! in which a broker lost a connection or an acknowledgement has none, and fails. Arguments choose scenarios.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -52,6 +52,7 @@ fn main() {
     let (runtime, mut figures) = (runtime(), Figures::new("broker"));
     for (name, run) in SCENARIOS {
         if arguments.is_empty() || arguments.iter().any(|wanted| wanted == name) {
+            figures.measured_by(format!("make bench-broker ARGS={name}"));
             run(&runtime, &mut figures);
             figures.write(env!("CARGO_TARGET_TMPDIR"));
         }

@@ -9,7 +9,9 @@ use std::{
 };
 
 use tempfile::TempDir;
-use windlass_tests::{Program, Site, cpu, resident_kib, until};
+use windlass_tests::{Program, Site, cpu, get, resident_kib, until};
+
+use crate::load::Outcome;
 
 /// A running broker.
 pub struct Peer {
@@ -86,6 +88,18 @@ impl Peer {
             Keeper::Gateway(site) => Some(site),
             Keeper::Other { .. } => None,
         }
+    }
+
+    /// A run that lost connections or acknowledgements measures nothing: it ends here, with what the broker has to say.
+    pub fn assert_whole(&self, outcome: &Outcome) {
+        if outcome.lost == 0 {
+            return;
+        }
+        if let Some(site) = self.site() {
+            println!("{}", site.log());
+            println!("{}", get(site.http, "/metrics").map_or_else(String::new, |(_, page)| page));
+        }
+        panic!("{}: {} connections ended or miss an acknowledgement", self.name, outcome.lost);
     }
 
     /// Processor time that the broker has used.

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use windlass_contract::{BARCODE_CREATION_CODE, Barcode};
 use windlass_tests::{Site, measured_for, rpc};
 
+/// Its name in the table.
+pub(crate) const LOOP: &str = "the article's loop";
 /// How long it reads.
 const TIME: Duration = Duration::from_secs(30);
 /// The article asks for the receipt every ten seconds; a tenth of a second does it no injustice.

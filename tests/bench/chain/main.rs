@@ -14,19 +14,16 @@
 mod article;
 mod curve;
 mod profile;
+mod restart;
 mod rig;
 mod standstill;
 mod throughput;
 
-use std::{
-    env,
-    time::{Duration, Instant},
-};
+use std::env;
 
 use article::Reference;
-use rig::Rig;
 use throughput::Shape;
-use windlass_tests::{Figure, Figures, rpc, until};
+use windlass_tests::Figures;
 
 /// What the scenarios of a run leave.
 struct Run {
@@ -42,35 +39,24 @@ type Scenario = (&'static str, fn(&mut Run));
 const SCENARIOS: [Scenario; 8] = [
     ("article", |run| run.reference = Some(article::run())),
     ("anchor", |run| {
-        throughput::run(run, Shape { name: "anchor", settlement: "anchor", devices: 500, rate: 20.0, target: "" });
+        throughput::run(run, Shape { name: "anchor", settlement: "anchor", devices: 500, rate: 20.0 });
     }),
-    // A little above 20,000 readings per second: the rate is counted to the last acknowledgement.
+    // A little above the 20,000 readings per second that are asked: the rate is counted to the last acknowledgement.
     ("peak", |run| {
-        throughput::run(
-            run,
-            Shape { name: "peak", settlement: "anchor", devices: 1_100, rate: 20.0, target: "; target: 20,000/s" },
-        );
+        throughput::run(run, Shape { name: "peak", settlement: "anchor", devices: 1_100, rate: 20.0 });
     }),
     ("batch", |run| {
-        throughput::run(run, Shape { name: "batch", settlement: "batch", devices: 100, rate: 10.0, target: "" });
+        throughput::run(run, Shape { name: "batch", settlement: "batch", devices: 100, rate: 10.0 });
     }),
     ("direct", |run| {
-        throughput::run(run, Shape { name: "direct", settlement: "direct", devices: 1_000, rate: 0.1, target: "" });
+        throughput::run(run, Shape { name: "direct", settlement: "direct", devices: 1_000, rate: 0.1 });
     }),
     // Many connections, and 2,000 readings per second over all of them.
     ("fleet", |run| {
-        throughput::run(
-            run,
-            Shape {
-                name: "fleet",
-                settlement: "anchor",
-                devices: 15_000,
-                rate: 2_000.0 / 15_000.0,
-                target: "; target: at most 400 MiB",
-            },
-        );
+        let shape = Shape { name: "fleet", settlement: "anchor", devices: 15_000, rate: 2_000.0 / 15_000.0 };
+        throughput::run(run, shape);
     }),
-    ("restart", |run| restart(&mut run.figures)),
+    ("restart", restart::run),
     ("standstill", |run| standstill::run(&mut run.figures)),
 ];
 
@@ -90,39 +76,10 @@ fn main() {
     let mut run = Run { reference: None, figures: Figures::new("chain") };
     for (name, scenario) in SCENARIOS {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {
+            // The article's loop beside it, for the ratios to it.
+            run.figures.measured_by(format!("make bench-chain ARGS=\"article {name}\""));
             scenario(&mut run);
             run.figures.write(env!("CARGO_TARGET_TMPDIR"));
         }
-    }
-}
-
-/// A gateway that is started with 100,000 unsettled readings.
-fn restart(figures: &mut Figures) {
-    const UNSETTLED: usize = 100_000;
-    println!("\nrestart with {UNSETTLED} unsettled readings after kill -9");
-    let mut rig = Rig::new("anchor", 500);
-    rig.site.start_node();
-    rig.site.deploy();
-    // Nothing is included while the readings come.
-    rpc(rig.site.rpc, "evm_setIntervalMining", serde_json::json!([0])).unwrap();
-    rig.site.start();
-    rig.site.until_ready();
-    let summary = rig.load(20.0, Duration::from_secs(10)).wait(|| ());
-    assert!(summary.accepted >= UNSETTLED, "{} readings", summary.accepted);
-    rig.site.kill();
-    rpc(rig.site.rpc, "evm_setIntervalMining", serde_json::json!([1])).unwrap();
-    let begun = Instant::now();
-    rig.site.start();
-    let live = begun.elapsed();
-    println!("live after {:.2} s", live.as_secs_f64());
-    until("something is settled", || (rig.settled() > 0.0).then_some(()));
-    let settling = begun.elapsed();
-    println!("settling again after {:.2} s", settling.as_secs_f64());
-    until("all is settled", || (rig.unsettled() == 0.0).then_some(()));
-    let mined = begun.elapsed();
-    println!("all {} mined after {:.2} s", summary.accepted, mined.as_secs_f64());
-    figures.under(format!("{} unsettled readings, kill -9", summary.accepted));
-    for (what, took) in [("live", live), ("settling again", settling), ("all mined", mined)] {
-        figures.add(Figure::lower(format!("restart: {what}"), "s", took.as_secs_f64()));
     }
 }

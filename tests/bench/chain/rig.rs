@@ -15,6 +15,12 @@ use windlass_tests::{SECRET, Site, cpu, scanner, until};
 /// As many connections as a broker takes by default.
 const USUAL_CONNECTIONS: usize = 10_000;
 
+/// What a journal's figure is, for the table.
+pub(crate) const PAGES: &str =
+    "all pages of the journal, those included that only its write-ahead log has, less those before the load";
+/// And what is said beside its log's.
+pub(crate) const LOG: &str = "the file is used again from its start; 64 MiB, and what a long read holds up";
+
 /// A site with so many devices of one settlement.
 pub(crate) struct Rig {
     pub(crate) site: Site,
@@ -88,10 +94,14 @@ impl Rig {
         self.site.gateway.as_ref().unwrap().resident_kib() as f64 / 1_024.0
     }
 
-    /// Bytes of the journal's file, and of its write-ahead log, which is used again and again.
-    pub(crate) fn disk(&self) -> (u64, u64) {
-        let bytes = |name: &str| fs::metadata(self.site.path("data").join(name)).unwrap().len();
-        (bytes("journal.sqlite"), bytes("journal.sqlite-wal"))
+    /// What the journal holds: pages of its file, and those that are still in the write-ahead log.
+    pub(crate) fn journal_bytes(&self) -> f64 {
+        Sqlite::read_only(&self.site.path("data")).unwrap().bytes().unwrap() as f64
+    }
+
+    /// The write-ahead log's file, which is used again and again and never shrinks while the gateway runs.
+    pub(crate) fn log_mib(&self) -> f64 {
+        self.site.log_bytes() as f64 / 1_048_576.0
     }
 
     pub(crate) fn settled(&self) -> f64 {
@@ -139,7 +149,7 @@ impl Rig {
 }
 
 /// Longer than any story waits.
-fn until_patiently(what: &str, mut done: impl FnMut() -> Option<()>) {
+pub(crate) fn until_patiently(what: &str, mut done: impl FnMut() -> Option<()>) {
     for _ in 0..20 {
         for _ in 0..120 {
             if done().is_some() {
@@ -149,6 +159,13 @@ fn until_patiently(what: &str, mut done: impl FnMut() -> Option<()>) {
         }
     }
     until(what, done);
+}
+
+impl Summary {
+    /// All that was due was sent and acknowledged. Anything else is no figure but a fault.
+    pub(crate) fn assert_whole(&self) {
+        assert!(self.lost == 0 && self.unsent == 0, "{} readings were lost, {} never sent", self.lost, self.unsent);
+    }
 }
 
 impl Load {

@@ -2,16 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-use windlass_tests::{Figure, measured_for};
+use windlass_tests::{Figure, Limit, measured_for};
 
 use crate::{
     Run,
-    rig::{Rig, Summary},
+    article::LOOP,
+    rig::{LOG, PAGES, Rig, Summary},
 };
 
 /// How long each load lasts.
 const LOAD: Duration = Duration::from_secs(60);
-const MIB: f64 = 1_048_576.0;
+
+/// What is measured that something is asked of.
+const RATE: &str = "accepted and settled";
+const MINED: &str = "scan to mined p99";
+const JOURNAL: &str = "journal a reading";
+const RESIDENT: &str = "resident, the most";
+
+/// What is asked of a scenario's figures.
+fn asked(scenario: &str, what: &str) -> Option<Limit> {
+    match (scenario, what) {
+        ("peak", RATE) => Some(Limit::AtLeast(20_000.0)),
+        ("peak", MINED) => Some(Limit::AtMost(3.0)),
+        ("anchor" | "batch" | "direct", JOURNAL) => Some(Limit::AtMost(200.0)),
+        ("fleet", RESIDENT) => Some(Limit::AtMost(400.0)),
+        _ => None,
+    }
+}
 
 /// Who publishes, and how often.
 #[derive(Clone, Copy)]
@@ -22,8 +39,6 @@ pub(crate) struct Shape {
     pub(crate) devices: usize,
     /// Readings per second of each device.
     pub(crate) rate: f64,
-    /// What it is measured against.
-    pub(crate) target: &'static str,
 }
 
 /// What the load came to.
@@ -40,6 +55,7 @@ struct Outcome {
     /// Seconds from scan to mined, median and 99th percentile; then to final.
     mined: [f64; 2],
     last: [f64; 2],
+    /// That the journal holds more than before the load, for each settled reading.
     journal_bytes: f64,
     log_mib: f64,
     /// Resident memory in MiB, each second.
@@ -66,16 +82,16 @@ fn measure(Shape { settlement, devices, rate, .. }: Shape) -> Outcome {
     let begun = Instant::now();
     rig.until_devices_are_prepared();
     println!("devices registered and funded after {:.0} s", begun.elapsed().as_secs_f64());
-    let (cpu, before) = (rig.cpu(), rig.settled());
+    let (cpu, before, held) = (rig.cpu(), rig.settled(), rig.journal_bytes());
     let mut memory = Vec::new();
     let summary = rig.load(rate, measured_for(LOAD)).wait(|| memory.push(rig.resident_mib()));
+    summary.assert_whole();
     let over = Instant::now();
     rig.until_all_is_final(summary.accepted);
     let tail = over.elapsed();
     let settled = rig.settled() - before;
     let cpu_us = (rig.cpu() - cpu).as_secs_f64() * 1e6 / settled;
     let (mined, last) = rig.confirmations();
-    let (journal, log) = rig.disk();
     Outcome {
         summary,
         settled,
@@ -85,8 +101,8 @@ fn measure(Shape { settlement, devices, rate, .. }: Shape) -> Outcome {
         newest_gas: rig.gas_of_the_newest(),
         mined,
         last,
-        journal_bytes: journal as f64 / settled,
-        log_mib: log as f64 / MIB,
+        journal_bytes: (rig.journal_bytes() - held) / settled,
+        log_mib: rig.log_mib(),
         memory,
     }
 }
@@ -106,48 +122,52 @@ fn print(outcome: &Outcome) {
     let [used, expected] = outcome.newest_gas;
     println!("newest batch: {used:.1} gas for each reading, {expected:.1} expected");
     println!(
-        "disk: {:.0} bytes for each settled reading in the journal, and a write-ahead log of {:.0} MiB",
+        "disk: {:.1} bytes for each settled reading in the journal, and a write-ahead log of {:.0} MiB",
         outcome.journal_bytes, outcome.log_mib
     );
     println!(
-        "resident memory {:.0} MiB after a third of the time, {:.0} MiB at the end",
+        "resident memory {:.0} MiB after a third of the time, {:.0} MiB at the end, {:.0} MiB at most",
         memory[memory.len() / 3],
-        memory[memory.len() - 1]
+        memory[memory.len() - 1],
+        most(memory)
     );
 }
 
+fn most(values: &[f64]) -> f64 {
+    values.iter().copied().fold(0.0, f64::max)
+}
+
 fn record(Run { reference, figures }: &mut Run, shape: Shape, outcome: &Outcome) {
-    let Shape { name, settlement, devices, rate, target } = shape;
+    let Shape { name, settlement, devices, rate } = shape;
     let summary = &outcome.summary;
-    figures.under(format!(
-        "{devices} {settlement} devices, {:.0} readings/s in all, {:?}; blocks each second, final after 2{target}",
+    let load = format!(
+        "{devices} {settlement} devices, {:.0} readings/s in all, {:?}; blocks each second, final after 2",
         devices as f64 * rate,
         measured_for(LOAD)
-    ));
-    let named = |what: &str| format!("{name}: {what}");
-    let mut rate = Figure::higher(named("accepted and settled"), "1/s", summary.per_second);
-    let mut gas = Figure::lower(named("gas a reading"), "gas", outcome.gas);
-    if let Some(article) = reference {
-        println!(
-            "to the article's loop: {:.0} times the readings a second, {:.5} of the gas for each",
-            summary.per_second / article.per_second,
-            outcome.gas / article.gas
-        );
-        rate = rate.beside("the article's loop", article.per_second);
-        gas = gas.beside("the article's loop", article.gas);
-    }
+    );
+    let lower =
+        |what: &str, unit, value| Figure::lower(format!("{name}: {what}"), unit, value).asked(asked(name, what));
+    let rate = Figure::higher(format!("{name}: {RATE}"), "1/s", summary.per_second).asked(asked(name, RATE));
+    let gas = lower("gas a reading", "gas", outcome.gas);
+    figures.under(&load);
+    let [rate, gas] = match reference {
+        Some(article) => [rate.beside(LOOP, article.per_second), gas.beside(LOOP, article.gas)],
+        None => [rate, gas],
+    };
     figures.add(rate);
     figures.add(gas);
-    let memory = outcome.memory[outcome.memory.len() - 1];
     for (what, unit, value) in [
         ("processor time a reading", "us", outcome.cpu_us),
         ("ack p50", "ms", summary.p50_ms),
         ("ack p99", "ms", summary.p99_ms),
-        ("scan to mined p99", "s", outcome.mined[1]),
+        (MINED, "s", outcome.mined[1]),
         ("scan to final p99", "s", outcome.last[1]),
-        ("journal a reading", "B", outcome.journal_bytes),
-        ("resident at the end", "MiB", memory),
+        (RESIDENT, "MiB", most(&outcome.memory)),
     ] {
-        figures.add(Figure::lower(named(what), unit, value));
+        figures.add(lower(what, unit, value));
     }
+    figures.under(format!("{load}; {PAGES}"));
+    figures.add(lower(JOURNAL, "B", outcome.journal_bytes));
+    figures.under(format!("{load}; {LOG}"));
+    figures.add(lower("write-ahead log", "MiB", outcome.log_mib));
 }

@@ -56,6 +56,7 @@ impl Pairs {
     /// The medians of this run; what a filter left out is not among them.
     pub(crate) fn figures(&self) -> Figures {
         let mut figures = Figures::new("small");
+        figures.measured_by("make bench AREAS=small");
         for named in &self.named {
             let median = |which| self.median_us(named.name, which);
             if let (Some(ours), Some(reference)) = (median(OURS), median(REFERENCE)) {

@@ -27,7 +27,7 @@ use report::Outcome;
 use scene::Scene;
 use serde_json::json;
 use watch::Watch;
-use windlass_tests::{Blow, blows, contradiction, rpc};
+use windlass_tests::{Blow, blows, call, contradiction};
 
 const MINUTES: u64 = 30;
 const SEED: u64 = 1;
@@ -45,7 +45,8 @@ fn main() -> ExitCode {
     let length = Duration::from_secs(minutes * 60);
     println!("soak: {minutes} min at {rate} readings/s, seed {seed}");
     let mut scene = Scene::new();
-    let watch = Watch::new(&scene);
+    let (watch, held) = (Watch::new(&scene), scene.journal_bytes());
+    let (mut struck, reorgs) = (Struck::default(), scene.reorgs());
     let begun = Instant::now();
     let over = AtomicBool::new(false);
     let plan = blows(seed, length);
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
         for (at, blow) in &plan {
             thread::sleep((begun + *at).saturating_duration_since(Instant::now()));
             println!("{:>6.0} s  {blow}", begun.elapsed().as_secs_f64());
-            strike(&mut scene, *blow);
+            strike(&mut scene, *blow, &mut struck);
         }
         let rounds: Vec<_> = groups.into_iter().flat_map(|group| group.join().unwrap()).collect();
         over.store(true, Ordering::Relaxed);
@@ -70,6 +71,8 @@ fn main() -> ExitCode {
         seed,
         rate,
         plan,
+        struck,
+        reorgs_seen: scene.reorgs() - reorgs,
         loaded,
         all_final_after: settled,
         contradiction: if settled.is_none() { contradiction(&scene.site) } else { None },
@@ -77,12 +80,22 @@ fn main() -> ExitCode {
         rounds,
         samples: watch.samples(),
         reloads: scene.site.metric("windlass_reloads_total{outcome=\"done\"}"),
-        journal_bytes: scene.journal_bytes(),
+        journal_bytes: scene.journal_bytes() - held,
+        log_bytes: scene.site.log_bytes(),
     };
     outcome.tell(&scene)
 }
 
-fn strike(scene: &mut Scene, blow: Blow) {
+/// What became of the blows that may come to nothing.
+#[derive(Debug, Default)]
+struct Struck {
+    /// Reorgs that the node made.
+    reorgs: u64,
+    /// And those that it refused or did not answer, in its own words.
+    refused: Vec<String>,
+}
+
+fn strike(scene: &mut Scene, blow: Blow, struck: &mut Struck) {
     match blow {
         Blow::NodeRestart(time) => {
             scene.site.stop_node();
@@ -96,7 +109,11 @@ fn strike(scene: &mut Scene, blow: Blow) {
         }
         Blow::Reorg(depth) => {
             // Of a node that has just begun again there may be less to replace.
-            drop(rpc(scene.site.rpc, "anvil_reorg", json!([depth, []])));
+            match call(scene.site.rpc, "anvil_reorg", json!([depth, []])) {
+                Some(answer) if answer.get("error").is_none() => struck.reorgs += 1,
+                Some(answer) => struck.refused.push(answer["error"].to_string()),
+                None => struck.refused.push("no answer".to_owned()),
+            }
         }
         Blow::Certificate => scene.renew_certificate(),
     }

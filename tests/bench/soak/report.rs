@@ -3,17 +3,14 @@
 use std::{collections::BTreeMap, fmt::Write as _, fs, process::ExitCode, time::Duration};
 
 use serde_json::{Value, json};
-use windlass_tests::{Blow, is_flat};
+use windlass_tests::{Blow, is_flat, write_block};
 
 use crate::{
+    Struck,
     scene::{Round, Scene, directory},
     watch::Sample,
 };
 
-/// Where a whole run's table goes.
-const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reliability.md");
-const BEGIN: &str = "<!-- soak: begin -->\n";
-const END: &str = "<!-- soak: end -->";
 /// A shorter run is a trial, and changes no document.
 const WHOLE_MINUTES: u64 = 30;
 
@@ -22,6 +19,10 @@ pub(crate) struct Outcome {
     pub(crate) seed: u64,
     pub(crate) rate: u64,
     pub(crate) plan: Vec<(Duration, Blow)>,
+    pub(crate) struck: Struck,
+    /// By the gateway's own count. Two of the node's between two of its looks are one, and what a restarted node lacks is
+    /// one more.
+    pub(crate) reorgs_seen: f64,
     pub(crate) loaded: Duration,
     pub(crate) all_final_after: Option<Duration>,
     /// In what the node contradicted itself, when not all became final.
@@ -30,7 +31,9 @@ pub(crate) struct Outcome {
     pub(crate) rounds: Vec<Round>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) reloads: f64,
+    /// That the journal holds more than before the load.
     pub(crate) journal_bytes: u64,
+    pub(crate) log_bytes: u64,
 }
 
 impl Outcome {
@@ -52,10 +55,7 @@ impl Outcome {
             return ExitCode::FAILURE;
         }
         if self.minutes >= WHOLE_MINUTES {
-            let page = fs::read_to_string(PAGE).unwrap();
-            let (before, rest) = page.split_once(BEGIN).unwrap();
-            let (_, after) = rest.split_once(END).unwrap();
-            fs::write(PAGE, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+            write_block("reliability.md", "soak", &table);
         }
         ExitCode::SUCCESS
     }
@@ -70,10 +70,17 @@ impl Outcome {
             problems.push(format!("scanners of {}: {}", round.group, round.result));
         }
         match (&self.audit, &self.contradiction) {
-            (Some(audit), _) if audit["problems"] != json!([]) => problems.push(format!("audit: {audit}")),
+            (Some(audit), _) if !is_clean(audit, self.sum("resent")) => problems.push(format!("audit: {audit}")),
             (Some(_), _) => {}
             (None, Some(text)) => problems.push(format!("nothing can be said, the node contradicts itself: {text}")),
             (None, None) => problems.push("not all readings became final".to_owned()),
+        }
+        for refused in &self.struck.refused {
+            println!("a reorg did not happen: {refused}");
+        }
+        if self.struck.reorgs > 0 && self.reorgs_seen == 0.0 {
+            problems
+                .push(format!("the node replaced blocks {} times, and the gateway saw none of it", self.struck.reorgs));
         }
         let (second, last, flat) = is_flat(&self.resident());
         if !flat {
@@ -98,6 +105,10 @@ impl Outcome {
         row("acknowledged", format!("{acknowledged} in {seconds:.0} s, {:.0}/s", acknowledged as f64 / seconds));
         row("faults", self.faults());
         row(
+            "reorgs that the node made; that the gateway saw",
+            format!("{} of {}; {}", self.struck.reorgs, self.planned_reorgs(), self.reorgs_seen),
+        );
+        row(
             "links broken by the scanners; redelivered; sent anew",
             format!(
                 "{} cut in the middle of a publish; {}; {}",
@@ -112,8 +123,8 @@ impl Outcome {
             self.all_final_after.map_or("no".to_owned(), |t| format!("{:.0} s after the load", t.as_secs_f64())),
         );
         row(
-            "in the ledgers; at the gateway; on chain",
-            format!("{}; {}; {}", audit("acknowledged"), audit("stored"), audit("on_chain")),
+            "in the ledgers; at the gateway; on chain; unchecked",
+            format!("{}; {}; {}; {}", audit("acknowledged"), audit("stored"), audit("on_chain"), audit("unchecked")),
         );
         row("lost, doubled, holes", format!("{}, {}, {}", audit("lost"), audit("doubled"), audit("holes")));
         row("resident memory, median of the second and of the last quarter", format!("{second:.0} and {last:.0} MiB"));
@@ -128,24 +139,30 @@ impl Outcome {
         );
         row("most readings that waited for the chain", format!("{:.0}", most(|s| s.unsettled)));
         row(
-            "journal",
+            "journal, with what only its log has; the log",
             format!(
-                "{:.0} MiB, {:.0} bytes a reading",
+                "{:.0} MiB, {:.0} bytes a reading; {:.0} MiB",
                 self.journal_bytes as f64 / 1_048_576.0,
-                self.journal_bytes as f64 / acknowledged.max(1) as f64
+                self.journal_bytes as f64 / acknowledged.max(1) as f64,
+                self.log_bytes as f64 / 1_048_576.0
             ),
         );
         row("verdict", if problems.is_empty() { "clean".to_owned() } else { problems.join("; ") });
         text
     }
 
+    fn planned_reorgs(&self) -> usize {
+        self.plan.iter().filter(|(_, blow)| matches!(blow, Blow::Reorg(_))).count()
+    }
+
+    /// Apart from reorgs, which may come to nothing.
     fn faults(&self) -> String {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         for (_, blow) in &self.plan {
             let kind = match blow {
                 Blow::NodeRestart(_) => "node restarts",
                 Blow::NodeHang(_) => "node standstills",
-                Blow::Reorg(_) => "reorgs",
+                Blow::Reorg(_) => continue,
                 Blow::Certificate => "certificates renewed",
             };
             *counts.entry(kind).or_default() += 1;
@@ -154,15 +171,23 @@ impl Outcome {
     }
 
     fn csv(&self) -> String {
-        let mut text = String::from("seconds,resident_mib,descriptors,threads,journal_bytes,unsettled\n");
+        let mut text = String::from("seconds,resident_mib,descriptors,threads,journal_bytes,log_bytes,unsettled\n");
         for s in &self.samples {
             writeln!(
                 text,
-                "{:.1},{:.1},{},{},{},{}",
-                s.seconds, s.resident_mib, s.descriptors, s.threads, s.journal_bytes, s.unsettled
+                "{:.1},{:.1},{},{},{},{},{}",
+                s.seconds, s.resident_mib, s.descriptors, s.threads, s.journal_bytes, s.log_bytes, s.unsettled
             )
             .unwrap();
         }
         text
     }
+}
+
+/// Nothing wrong, and every reading of the ledgers found on chain: none is left to the gateway's word. What a scanner sent
+/// anew, because its session was lost before the answer came, may be there once more.
+fn is_clean(audit: &Value, resent: u64) -> bool {
+    let (acknowledged, on_chain) = (audit["acknowledged"].as_u64(), audit["on_chain"].as_u64());
+    let found = acknowledged.zip(on_chain).is_some_and(|(least, found)| (least..=least + resent).contains(&found));
+    audit["problems"] == json!([]) && found && audit["unchecked"] == 0
 }

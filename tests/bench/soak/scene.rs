@@ -186,8 +186,14 @@ impl Scene {
             .unwrap_or_else(|_| json!({ "problems": [String::from_utf8_lossy(&output.stderr)] }))
     }
 
+    /// What the journal holds: pages of its file, and those that are still in the write-ahead log.
     pub(crate) fn journal_bytes(&self) -> u64 {
-        fs::metadata(self.site.path("data/journal.sqlite")).unwrap().len()
+        Sqlite::read_only(&self.site.path("data")).unwrap().bytes().unwrap()
+    }
+
+    /// That the gateway has seen.
+    pub(crate) fn reorgs(&self) -> f64 {
+        self.site.metric("windlass_reorgs_total")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::PathBuf,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -10,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use windlass_journal::Sqlite;
 use windlass_tests::{get, resident_kib};
 
 use crate::scene::Scene;
@@ -23,22 +25,26 @@ pub(crate) struct Sample {
     pub(crate) resident_mib: f64,
     pub(crate) descriptors: usize,
     pub(crate) threads: usize,
+    /// With what only the write-ahead log has.
     pub(crate) journal_bytes: u64,
+    pub(crate) log_bytes: u64,
     pub(crate) unsettled: f64,
 }
 
 pub(crate) struct Watch {
     pid: u32,
     http: u16,
-    journal: std::path::PathBuf,
+    journal: Sqlite,
+    log: PathBuf,
     samples: Mutex<Vec<Sample>>,
 }
 
 impl Watch {
     pub(crate) fn new(scene: &Scene) -> Self {
         let pid = scene.site.gateway.as_ref().unwrap().id();
-        let journal = scene.site.path("data/journal.sqlite");
-        Self { pid, http: scene.site.http, journal, samples: Mutex::new(Vec::new()) }
+        let journal = Sqlite::read_only(&scene.site.path("data")).unwrap();
+        let log = scene.site.path("data/journal.sqlite-wal");
+        Self { pid, http: scene.site.http, journal, log, samples: Mutex::new(Vec::new()) }
     }
 
     pub(crate) fn run(&self, begun: Instant, over: &AtomicBool) {
@@ -58,7 +64,8 @@ impl Watch {
             resident_mib: resident_kib(self.pid) as f64 / 1_024.0,
             descriptors: entries("fd"),
             threads: entries("task"),
-            journal_bytes: fs::metadata(&self.journal).unwrap().len(),
+            journal_bytes: self.journal.bytes().unwrap(),
+            log_bytes: fs::metadata(&self.log).map_or(0, |file| file.len()),
             unsettled: unsettled.and_then(|value| value.parse().ok()).unwrap_or(0.0),
         }
     }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -25,7 +26,7 @@ use windlass_broker::{
     Broker, Certificates, Config, Identities, Identity, Intake, Limits, Listener, NotStored, Offer, Outbox, Publish,
     Refusal, Refused, Replies, RouterHealth, SecretHash, SessionStore, Stored, User, Verdict,
 };
-use windlass_reading::{DeviceId, Payload};
+use windlass_reading::DeviceId;
 
 /// No answer of a working broker takes so long; a wait this long is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -336,8 +337,8 @@ pub fn puback(packet_id: u8) -> Vec<u8> {
     vec![0x40, 2, 0, packet_id]
 }
 
-pub fn accept(publish: Arrived, sequence: u64) -> Payload {
-    let payload = publish.payload.clone();
+pub fn accept(publish: Arrived, sequence: u64) -> Bytes {
+    let payload = Bytes::copy_from_slice(&publish.payload);
     publish.reply.send(Verdict::Accepted { sequence });
     payload
 }

@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{OK, WithConfig};
 use crate::{
-    app::{App, install_metrics},
+    app::{App, install_metrics, threads},
     supervisor,
 };
 
@@ -56,7 +56,11 @@ pub(super) fn run(options: &WithConfig) -> anyhow::Result<u8> {
 pub(super) fn in_system<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     actix::System::with_tokio_rt(|| {
         #[allow(clippy::expect_used, reason = "without a runtime there is nothing to report an error with")]
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("tokio runtime")
+        tokio::runtime::Builder::new_multi_thread()
+            .thread_name(threads::SESSIONS)
+            .enable_all()
+            .build()
+            .expect("tokio runtime")
     })
     .block_on(work)
 }
