@@ -132,7 +132,7 @@ fn the_c_header_for_small_devices_gives_the_frozen_digests_and_envelopes_that_ar
             let draft = decoded.unwrap();
             let claim = draft.claim.unwrap();
             assert_eq!((claim.epoch, claim.sequence, claim.signature), (r.epoch, r.sequence, signature));
-            assert_eq!((draft.observed_at_ms, draft.payload), (r.observed_at_ms, r.payload));
+            assert_eq!((draft.observed_at_ms, draft.payload.to_vec()), (r.observed_at_ms, r.payload));
         }
     }
 }
