@@ -82,7 +82,7 @@ pub enum Step {
 }
 
 /// A publish on a device's topic, or the end of its delivery.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ingress {
     /// Which of the two.
     pub step: Step,

@@ -56,7 +56,7 @@ struct Running {
 }
 
 /// The last publishes of an offer were not taken: its listener never hears of them.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
     /// The device's mailbox is full: stop reading its socket for a while, then offer these again.
     Full(Vec<Ingress>),

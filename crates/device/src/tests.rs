@@ -262,7 +262,7 @@ async fn a_full_mailbox_gives_the_publish_back() {
         }
         assert!(taken < 10, "the mailbox has no bound");
     };
-    assert_eq!(back, Refused::Full(1));
+    assert_eq!(back, Refused::Full(vec![ingress("1", 2, false)]));
     assert_eq!(taken, 3, "one was handled, two wait");
     settle().await;
     fake.commit();
@@ -291,7 +291,7 @@ async fn of_an_offer_that_does_not_fit_the_rest_comes_back() {
     let (fake, directory) = directory(2);
     let publishes = (1..=3).map(|n| ingress("1", n, false)).collect();
     let (taken, mut heard) = offer_all(&directory, &id(), publishes);
-    assert_eq!(taken, Err(Refused::Full(1)));
+    assert_eq!(taken, Err(Refused::Full(vec![ingress("1", 3, false)])));
     settle().await;
     fake.commit();
     assert!(heard.pop().unwrap().await.is_err(), "nobody answers what was not taken");
@@ -407,11 +407,17 @@ async fn a_reload_changes_adds_and_removes_devices() {
     assert_eq!(directory.sign(&other, None, B256::ZERO).await, Err(SignError::NoKey));
     let third = DeviceId::new("dock-9").unwrap();
     directory.replace(vec![spec(), Spec { id: third.clone(), key: Some(Key::Custodial(4)), ..spec() }]);
-    assert_eq!(offer_to(&directory, &other, ingress("1", 1, false)).err(), Some(Refused::Unknown(1)));
+    assert_eq!(
+        offer_to(&directory, &other, ingress("1", 1, false)).err(),
+        Some(Refused::Unknown(vec![ingress("1", 1, false)]))
+    );
     // What a removed device published before is still to be settled.
     directory.replace(vec![spec()]);
     assert_eq!(directory.len(), 1);
-    assert_eq!(offer_to(&directory, &third, ingress("1", 1, false)).err(), Some(Refused::Unknown(1)));
+    assert_eq!(
+        offer_to(&directory, &third, ingress("1", 1, false)).err(),
+        Some(Refused::Unknown(vec![ingress("1", 1, false)]))
+    );
     assert!(directory.sign(&third, None, B256::ZERO).await.is_ok());
     assert_eq!(directory.sign(&DeviceId::new("never").unwrap(), None, B256::ZERO).await, Err(SignError::UnknownDevice));
 }
@@ -430,7 +436,10 @@ async fn a_device_that_is_no_longer_in_use_publishes_nothing_and_signs_what_it_l
     let (_, directory) = directory(16);
     directory.replace(vec![Spec { active: false, ..spec() }]);
     assert_eq!(directory.len(), 0);
-    assert_eq!(offer_to(&directory, &id(), ingress("1", 1, false)).err(), Some(Refused::Unknown(1)));
+    assert_eq!(
+        offer_to(&directory, &id(), ingress("1", 1, false)).err(),
+        Some(Refused::Unknown(vec![ingress("1", 1, false)]))
+    );
     assert!(directory.sign(&id(), Some(1), B256::ZERO).await.is_ok());
 }
 

@@ -145,7 +145,7 @@ mod tests {
         let claim = draft.claim.unwrap();
         assert_eq!((claim.epoch, claim.sequence, claim.signature), (1, 7, vec![1, 2]));
         let hexed = JSON.replace(r#""payload":"4006""#, r#""hex":"34303036""#);
-        assert_eq!(decode(hexed.as_bytes()).unwrap().payload, b"4006");
+        assert_eq!(decode(hexed.as_bytes()).unwrap().payload.as_slice(), b"4006");
     }
 
     #[test]

@@ -154,7 +154,7 @@ mod tests {
     fn each_kind_is_what_a_gateway_reads_under_its_format() {
         let stored = |codes: Codes, format: Format, n| {
             let code = codes.code(3, 5, n);
-            format.decode(code.as_bytes(), 0).unwrap_or_else(|reject| panic!("{code:?}: {reject:?}")).payload
+            format.decode(code.as_bytes(), 0).unwrap_or_else(|reject| panic!("{code:?}: {reject:?}")).payload.into_vec()
         };
         for n in 0..200 {
             let carton = Codes::Gtin14.code(3, 5, n);

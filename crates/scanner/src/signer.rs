@@ -127,7 +127,7 @@ mod tests {
                 epoch: 2,
                 sequence: 11,
                 observed_at_ms: 1_700,
-                payload: draft.payload,
+                payload: draft.payload.into_vec(),
             };
             assert!(public.verified(domain.reading(&reading), &claim.signature).is_some(), "{kind}");
         }

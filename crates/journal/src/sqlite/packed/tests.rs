@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::mpsc};
 
 use alloy::primitives::B256;
 use tempfile::TempDir;
-use windlass_reading::{Claim, DeviceId, Draft, Reading, Settlement};
+use windlass_reading::{Claim, DeviceId, Draft, Payload, Reading, Settlement};
 
 use super::super::{
     Sqlite,
@@ -257,7 +257,7 @@ impl History {
         for (name, _) in DEVICES {
             let (last, state) = (self.last(name), self.journal.device(&id(name)).unwrap().unwrap());
             assert_eq!(state.last_sequence, last);
-            let mut recent: Vec<(u64, u16, Vec<u8>, bool)> = Vec::new();
+            let mut recent: Vec<(u64, u16, Payload, bool)> = Vec::new();
             for known in self.known.iter().filter(|k| k.name == name) {
                 let Some(packet_id) = known.entry.packet_id else { continue };
                 if known.entry.exactly_once {

@@ -325,7 +325,7 @@ fn append_digits(journal: &Sqlite, device: u64, sequence: u64) -> mpsc::Receiver
     let now_ms = super::super::work::now_ms();
     let payload = format!("{:013}", 4_006_381_000_000 + sequence).into_bytes();
     let entry = Entry {
-        draft: Draft { observed_at_ms: now_ms, payload, message_id: None, claim: None },
+        draft: Draft { observed_at_ms: now_ms, payload: payload.into(), message_id: None, claim: None },
         packet_id: Some(sequence as u16),
         exactly_once: false,
         received_at_ms: now_ms,
