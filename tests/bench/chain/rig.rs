@@ -171,13 +171,15 @@ impl Summary {
 impl Load {
     /// Waits for the end; `each_second` is called meanwhile.
     pub(crate) fn wait(mut self, mut each_second: impl FnMut()) -> Summary {
+        // Read as it comes: a pipe does not hold all of it.
+        let stdout = self.child.stdout.take().unwrap();
+        let result = thread::spawn(move || std::io::read_to_string(stdout).unwrap());
         while self.child.try_wait().unwrap().is_none() {
             each_second();
             self.cpu = self.cpu.max(cpu(self.child.id()));
             thread::sleep(Duration::from_secs(1));
         }
-        let output = self.child.wait_with_output().unwrap();
-        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let summary: Value = serde_json::from_str(&result.join().unwrap()).unwrap();
         let number = |pointer: &str| {
             summary.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer} is not in {summary}"))
         };
