@@ -171,14 +171,14 @@ static EACH_READING: LazyLock<EachReading> = LazyLock::new(|| EachReading {
     acknowledged: histogram!(ACK),
 });
 
-pub(crate) fn received(qos: Qos) {
-    let [at_most_once, at_least_once, exactly_once] = &EACH_READING.received;
-    let received = match qos {
-        Qos::AtMostOnce => at_most_once,
-        Qos::AtLeastOnce => at_least_once,
-        Qos::ExactlyOnce => exactly_once,
-    };
-    received.increment(1);
+/// So many of each quality of service.
+pub(crate) fn received(readings: [u64; 3]) {
+    if readings == [0; 3] {
+        return;
+    }
+    for (counter, readings) in EACH_READING.received.iter().zip(readings).filter(|(_, readings)| *readings > 0) {
+        counter.increment(readings);
+    }
 }
 
 pub(crate) fn rejected(reject: Reject) {

@@ -118,6 +118,8 @@ pub(crate) struct Session {
     pub(crate) acks: Acks,
     /// What the socket has brought and the intake has not been offered yet.
     publishes: Vec<Publish>,
+    /// Publishes that are not counted yet, by their quality of service.
+    received: [u64; 3],
     /// What the intake gave back. Nothing more is taken before this is in.
     back: Option<Offer>,
     /// And this after it.
@@ -146,6 +148,7 @@ impl Session {
             dialect,
             acks: Acks::default(),
             publishes: Vec::new(),
+            received: [0; 3],
             back: None,
             early: None,
             changed: false,
@@ -237,6 +240,7 @@ impl Session {
 
     /// Offers the intake what the socket has brought.
     pub(crate) fn offer(&mut self) {
+        metrics::received(std::mem::take(&mut self.received));
         let (false, Who::Device(identity)) = (self.publishes.is_empty(), &self.who) else { return };
         let publishes = std::mem::take(&mut self.publishes);
         let replies = self.acks.replies(publishes.len());
@@ -282,7 +286,9 @@ impl Session {
         if self.acks.unreleased() >= UNRELEASED {
             return Err(End::TooManyOpen);
         }
-        metrics::received(quality(&publish).0);
+        if let Some(received) = self.received.get_mut(usize::from(publish.qos)) {
+            *received += 1;
+        }
         self.ration(publish, moment);
         Ok(())
     }

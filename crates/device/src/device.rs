@@ -62,8 +62,14 @@ pub(crate) enum Next {
 struct InFlight {
     packet: Option<(u16, Payload)>,
     exactly_once: bool,
+    named: Option<Box<Named>>,
+}
+
+/// What a reading that its device names or signs is known by; few have it.
+#[derive(Debug)]
+struct Named {
     message_id: Option<String>,
-    /// What the device signed, where it does.
+    /// Time and payload of what the device signed.
     signed: Option<(u64, Payload)>,
 }
 
@@ -141,7 +147,8 @@ impl Device {
             return self.again(sequence);
         }
         if let Some(id) = &draft.message_id {
-            let pending = self.in_flight.iter().find(|(_, f)| f.message_id.as_ref() == Some(id));
+            let named = |f: &InFlight| f.named.as_ref().is_some_and(|named| named.message_id.as_ref() == Some(id));
+            let pending = self.in_flight.iter().find(|(_, f)| named(f));
             if let Some((sequence, _)) = pending {
                 return self.again(*sequence);
             }
@@ -195,8 +202,8 @@ impl Device {
     /// A number that is used: by the same reading, or by another one.
     fn judge_known(&self, draft: &Draft, claim: &Claim, shelf: &impl Shelf) -> Judgement {
         let sequence = claim.sequence;
-        let same = match self.pending(sequence).map(|f| &f.signed) {
-            Some(signed) => signed.as_ref().is_some_and(|(at, p)| (*at, p) == (draft.observed_at_ms, &draft.payload)),
+        let same = match self.pending(sequence).map(|f| f.named.as_ref().and_then(|named| named.signed.as_ref())) {
+            Some(signed) => signed.is_some_and(|(at, p)| (*at, p) == (draft.observed_at_ms, &draft.payload)),
             None => match shelf.reading(sequence) {
                 Ok(Some(r)) => {
                     (r.epoch, r.observed_at_ms, r.payload.as_slice())
@@ -231,9 +238,11 @@ impl Device {
     /// The journal took the entry: the number is used.
     pub(crate) fn handed_over(&mut self, sequence: u64, packet_id: Option<u16>, exactly_once: bool, draft: &Draft) {
         let packet = packet_id.map(|id| (id, draft.payload.clone()));
-        let signed = draft.claim.is_some().then(|| (draft.observed_at_ms, draft.payload.clone()));
-        let message_id = draft.message_id.clone();
-        self.in_flight.push_back((sequence, InFlight { packet, exactly_once, message_id, signed }));
+        let named = (draft.claim.is_some() || draft.message_id.is_some()).then(|| {
+            let signed = draft.claim.is_some().then(|| (draft.observed_at_ms, draft.payload.clone()));
+            Box::new(Named { message_id: draft.message_id.clone(), signed })
+        });
+        self.in_flight.push_back((sequence, InFlight { packet, exactly_once, named }));
         self.next = sequence + 1;
         self.awaited = false;
     }
